@@ -29,7 +29,8 @@
     X(INVENTORY_VALID, "inventory.valid") \
     X(DEAD_LETTER, "dead-letter") \
     X(LEDGER, "ledger") \
-    X(COMMANDS, "commands")
+    X(COMMANDS, "commands") \
+    X(IMPORTS, "imports")
 
 enum topic {
 #define X(symbol, name) TOPIC_##symbol,

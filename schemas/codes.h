@@ -74,7 +74,8 @@ enum code_scope { CODE_FRAME, CODE_ROW, CODE_FIELD, CODE_RECORD, CODE_REFERENCE,
     X(POINTS_OVERFLOW, REJECT, POINTS, "the points do not fit into their limit", "look for corrupt amounts or rules") \
     X(RULES_MISSING, WARN, POINTS, "no rule set was in force at the event's time: it earned nothing", "publish rules that begin earlier: lens rules publish") \
     X(REFUND_EXCESS, WARN, POINTS, "more was refunded than the sale holds: clamped at the sale", "look at the sale's returns (lens ledger)") \
-    X(RECORD_CRASHED, REJECT, PROCESS, "the record killed the process again and again, and was isolated", "report it with lens dlq show")
+    X(RECORD_CRASHED, REJECT, PROCESS, "the record killed the process again and again, and was isolated", "report it with lens dlq show") \
+    X(VALUE_SYNTAX, REJECT, ROW, "a value is not of the form that its column has in the profile", "mend the row, or the profile")
 /* clang-format on */
 
 enum code {
