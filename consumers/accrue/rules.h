@@ -3,7 +3,10 @@
  * Shape:  a rule set is a libconfig document (deploy/rules/default.conf shows every key), compiled once, evaluated per sale.
  *         Nothing in a rule may depend on other transactions: that keeps a balance a function of the set of events.
  * Units:  rates are points per minor unit as a rational; amounts are int64 minor units; points are int64 whole points.
- *         One rounding, at the end, towards zero, per transaction and rule; products in 128 bits.
+ *         One rounding, at the end, towards zero, per transaction and rule; products in 128 bits. Then the bonus is added,
+ *         then the cap limits both together.
+ * Groups: in one group the applying rule of the highest priority wins (tie: lowest id), groups add up. A rule applies if its
+ *         filters of store, weekday and date pass, and the lines that pass its line filters come to more than nothing.
  * Source: DESIGN 4.
  */
 #pragma once
@@ -16,6 +19,9 @@
 #include <stdint.h>
 
 enum { RULES_MAX = 64, RULES_FILTER_MAX = 1000 };
+
+/* effective_from = "always" */
+#define RULES_ALWAYS INT64_MIN
 
 struct rule_set;
 
