@@ -20,6 +20,9 @@ enum ll_status postgres_ping(const struct config *config, struct ll_err *err);
 /* Applies what is missing of state/migrations/NNNN_*.sql, each in one transaction, under an advisory lock; the sha of what
  * was applied is kept, and a changed old file is an error. */
 enum ll_status postgres_migrate(const struct config *config, int *ret_applied, struct ll_err *err);
+/* Enters config->program's run with this partition count of transactions, or compares: a start with another partition
+ * count, currency or time zone is LL_FATAL. */
+enum ll_status postgres_check_run(const struct config *config, int32_t partitions, struct ll_err *err);
 
 enum ll_status postgres_open(const struct config *config, const char *application, struct postgres **ret,
                              struct ll_err *err);
