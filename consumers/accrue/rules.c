@@ -13,7 +13,9 @@ void rules_free(struct rule_set *rules)
 {
     if (rules == NULL)
         return;
-    free(rules->items);
+    for (size_t i = 0; i < RULES_MAX; i++)
+        for (size_t kind = 0; kind < FILTER_KINDS; kind++)
+            free(rules->rules[i].filters[kind].items);
     free(rules->texts);
     free(rules);
 }

@@ -234,7 +234,7 @@ static bool read_filter(struct parse *parse, config_setting_t *setting, struct r
                    RULES_FILTER_MAX);
     if (parse->item_count + (size_t)count > ITEMS_MAX)
         return bad(parse, line_of(setting), "the set's filters name more than %d things together", ITEMS_MAX);
-    filter->items = parse->set->items + parse->item_count;
+    filter->items = must_have(calloc((size_t)count, sizeof *filter->items));
     for (int i = 0; i < count; i++) {
         const char *item = config_setting_get_string_elem(setting, i);
         size_t size = item == NULL ? 0 : strlen(item);
@@ -490,7 +490,6 @@ enum ll_status rules_parse(const char *document, size_t size, const char *name, 
     struct parse parse = { .name = name, .err = err, .texts_size = 2 * size + 1 };
     parse.set = must_have(calloc(1, sizeof *parse.set));
     parse.set->texts = must_have(malloc(parse.texts_size));
-    parse.set->items = must_have(calloc(ITEMS_MAX, sizeof *parse.set->items));
     config_t config;
     config_init(&config);
     bool good = false;

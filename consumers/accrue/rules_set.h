@@ -24,7 +24,7 @@ enum { WEEKDAYS_ALL = 0x7f, RULE_TEXT_SIZE_MAX = 200 };
 #define RULE_THRESHOLD_MAX INT64_C(1000000000000000000)
 
 struct rule_filter {
-    struct text *items; /* sorted by size, then bytes; each once */
+    struct text *items; /* owned; sorted by size, then bytes; each once */
     size_t count;       /* 0: everything passes */
 };
 
@@ -51,7 +51,6 @@ struct rule_set {
     size_t rule_count;
     struct rule rules[RULES_MAX];
     bool plain; /* one rule, without filters, bonus or cap */
-    struct text *items; /* all filters' */
     char *texts;
 };
 
