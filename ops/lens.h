@@ -1,6 +1,6 @@
 /*
  * lens.h - what every noun of the `lens` command shares: its configuration, how it prints, how it ends.
- * Shape:  lens.c holds one table {noun, usage, function}; ops/<noun>.c exports `int verb_<noun>(lens, argc, argv)` with
+ * Shape:  lens.c holds one table {noun, usage, function} (lens_print.c the helpers below); ops/<noun>.c exports `int verb_<noun>(lens, argc, argv)` with
  *         argv[0] the noun. The options --json, --config FILE, --home DIR and --help are taken out of argv before, wherever they
  *         stand; a noun parses the rest with getopt_long (optind is 1).
  * Output: stdout is data (text, or one JSON value with --json), stderr is messages and progress.
