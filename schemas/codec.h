@@ -40,7 +40,8 @@ int32_t codec_schema_id(struct text value, enum code *ret_code);
 /* Reads one framed value as an event of the given kind.
  * Returns LL_OK; LL_POISON with *ret_code set (frame, schema or decode code) and err naming field and byte position;
  * LL_RETRY if the registry did not answer (the environment's failure, never the record's).
- * The event's texts are views into value, its arrays lie in scratch: valid until scratch is used again or value goes. */
+ * *ret means something only with LL_OK. The event's texts are views into value, its arrays lie in scratch: valid until
+ * scratch is used again or value goes. */
 enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text value, struct codec_scratch *scratch,
                           struct event *ret, enum code *ret_code, struct ll_err *err);
 
@@ -49,5 +50,15 @@ enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text
 size_t codec_write(const struct codec *codec, const struct event *event, char *to, size_t capacity);
 size_t codec_size_max(const struct event *event);
 
-/* Our own schema id of a kind. */
+/* Our own schema id of a kind: what codec_write puts into the frame. */
 int32_t codec_own_id(const struct codec *codec, enum event_kind kind);
+
+/* What kind a framed value says it is, by its schema id alone: an older id of a kind is that kind too. EVENT_KINDS: a
+ * registry's schema of a name that is none of ours. Errors as codec_read, for the frame and the id. */
+enum ll_status codec_kind(struct codec *codec, struct text value, enum event_kind *ret, enum code *ret_code,
+                          struct ll_err *err);
+
+/* Makes the registry's id our own id of a kind, registering our schema under the subject ("<topic>-value", or where a topic
+ * carries two kinds "<topic>-lens.<kind>") if it is not. Without a registry: LL_OK, the local id stays. LL_RETRY: it does
+ * not answer; LL_POISON: it refuses. */
+enum ll_status codec_register(struct codec *codec, enum event_kind kind, const char *subject, struct ll_err *err);

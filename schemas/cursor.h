@@ -1,0 +1,160 @@
+/*
+ * cursor.h - Avro's primitives out of untrusted bytes, each with every check there is.
+ * Shape:  a cursor never passes its end. Each read returns CODE_NONE and moves on, or the code that says why not.
+ * Errors: DECODE_TRUNCATED, DECODE_LIMIT, DECODE_VALUE. A number has one encoding only, the shortest, as every writer
+ *         makes it: an overlong one is corruption, and would break "same bytes, same content".
+ * Source: Avro 1.11 specification, "Binary Encoding"; LIMITS 2, D2, D8, D10.
+ */
+#pragma once
+
+#include "runtime/text.h"
+#include "schemas/codes.h"
+#include "schemas/utf8.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct cursor {
+    const unsigned char *at, *end;
+};
+
+static inline size_t cursor_left(const struct cursor *cursor) { return (size_t)(cursor->end - cursor->at); }
+
+/* The rest of a number that did not end with its first byte. */
+static inline enum code cursor_varint_tail(struct cursor *cursor, uint64_t *ret)
+{
+    uint64_t value = *cursor->at & 0x7f;
+    const unsigned char *at = cursor->at + 1;
+    for (unsigned shift = 7; at < cursor->end; shift += 7, at++) {
+        value |= (uint64_t)(*at & 0x7f) << shift;
+        if (*at < 0x80) {
+            if (*at == 0 || (shift == 63 && *at > 1))
+                return CODE_DECODE_VALUE;
+            cursor->at = at + 1;
+            *ret = value;
+            return CODE_NONE;
+        }
+        if (shift == 63)
+            return CODE_DECODE_VALUE;
+    }
+    return CODE_DECODE_TRUNCATED;
+}
+
+static inline enum code cursor_long(struct cursor *cursor, int64_t *ret)
+{
+    uint64_t raw;
+    if (cursor->at == cursor->end)
+        return CODE_DECODE_TRUNCATED;
+    if (*cursor->at < 0x80) {
+        raw = *cursor->at++;
+    } else {
+        enum code code = cursor_varint_tail(cursor, &raw);
+        if (code != CODE_NONE)
+            return code;
+    }
+    *ret = (int64_t)(raw >> 1) ^ -(int64_t)(raw & 1);
+    return CODE_NONE;
+}
+
+static inline enum code cursor_int(struct cursor *cursor, int32_t *ret)
+{
+    int64_t value;
+    enum code code = cursor_long(cursor, &value);
+    if (code != CODE_NONE)
+        return code;
+    if (value < INT32_MIN || value > INT32_MAX)
+        return CODE_DECODE_VALUE;
+    *ret = (int32_t)value;
+    return CODE_NONE;
+}
+
+static inline enum code cursor_boolean(struct cursor *cursor, bool *ret)
+{
+    if (cursor->at == cursor->end)
+        return CODE_DECODE_TRUNCATED;
+    if (*cursor->at > 1)
+        return CODE_DECODE_VALUE;
+    *ret = *cursor->at++ == 1;
+    return CODE_NONE;
+}
+
+/* The index of an enum's symbol or of a union's branch, below count. */
+static inline enum code cursor_index(struct cursor *cursor, uint32_t count, uint32_t *ret)
+{
+    int64_t value;
+    enum code code = cursor_long(cursor, &value);
+    if (code != CODE_NONE)
+        return code;
+    if (value < 0 || value >= count)
+        return CODE_DECODE_VALUE;
+    *ret = (uint32_t)value;
+    return CODE_NONE;
+}
+
+static inline enum code cursor_skip(struct cursor *cursor, size_t size)
+{
+    if (size > cursor_left(cursor))
+        return CODE_DECODE_TRUNCATED;
+    cursor->at += size;
+    return CODE_NONE;
+}
+
+/* Bytes with their size before them: a view. */
+static inline enum code cursor_bytes(struct cursor *cursor, uint32_t limit, struct text *ret)
+{
+    int64_t size;
+    enum code code = cursor_long(cursor, &size);
+    if (code != CODE_NONE)
+        return code;
+    if (size < 0)
+        return CODE_DECODE_VALUE;
+    if (size > limit)
+        return CODE_DECODE_LIMIT;
+    if ((size_t)size > cursor_left(cursor))
+        return CODE_DECODE_TRUNCATED;
+    *ret = (struct text){ (const char *)cursor->at, (uint32_t)size };
+    cursor->at += size;
+    return CODE_NONE;
+}
+
+static inline enum code cursor_text(struct cursor *cursor, uint32_t limit, struct text *ret)
+{
+    struct text text;
+    enum code code = cursor_bytes(cursor, limit, &text);
+    if (code != CODE_NONE)
+        return code;
+    if (!utf8_valid(text))
+        return CODE_DECODE_VALUE;
+    *ret = text;
+    return CODE_NONE;
+}
+
+/* The head of an array's or a map's block. *ret_count 0: it was the end. *ret_end is where the block must end if it says
+ * so itself (a negative count, then its size in bytes), else NULL. */
+static inline enum code cursor_block(struct cursor *cursor, uint32_t limit, uint32_t *ret_count,
+                                     const unsigned char **ret_end)
+{
+    int64_t count, size;
+    enum code code = cursor_long(cursor, &count);
+    if (code != CODE_NONE)
+        return code;
+    *ret_end = NULL;
+    if (count < 0) {
+        if (count < -(int64_t)limit)
+            return CODE_DECODE_LIMIT;
+        count = -count;
+        code = cursor_long(cursor, &size);
+        if (code != CODE_NONE)
+            return code;
+        if (size < 0)
+            return CODE_DECODE_VALUE;
+        if ((uint64_t)size > cursor_left(cursor))
+            return CODE_DECODE_TRUNCATED;
+        *ret_end = cursor->at + size;
+    }
+    if (count > limit)
+        return CODE_DECODE_LIMIT;
+    *ret_count = (uint32_t)count;
+    return CODE_NONE;
+}
