@@ -21,6 +21,10 @@ struct process;
 /* Understands --config FILE, --check, --instance NAME, --help, --version. Returns NULL with *ret_exit set when there is
  * nothing more to do (help, --check done well, usage error). Starts the metrics server at once. */
 struct process *process_open(int argc, char **argv, const char *name, int *ret_exit);
+/* The same, with what else this process reads at its start (validate: deploy/validation.conf): --check calls it too. It
+ * connects to nothing. NULL: nothing else. */
+typedef enum ll_status process_check(const struct config *config, struct ll_err *err);
+struct process *process_open_checked(int argc, char **argv, const char *name, process_check *check, int *ret_exit);
 void process_close(struct process *process);
 const struct config *process_config(const struct process *process);
 const char *process_instance(const struct process *process); /* default "<name>-1" */
@@ -29,6 +33,9 @@ void process_ready(struct process *process, bool ready);
 void process_waits_for(struct process *process, const char *what);
 /* SIGTERM or SIGINT came. Also usable without a process, from any loop. */
 bool process_stopping(void);
+
+/* Waits so long, or until SIGTERM or SIGINT comes: for retries before there is a loop. */
+void process_pause(int ms);
 
 /* Metrics: counters and gauges with at most two labels, registered once, exposed at /metrics. */
 struct metric;

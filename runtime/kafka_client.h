@@ -1,0 +1,58 @@
+/*
+ * kafka_client.h - what every connection to Kafka has in common: settings, security, log, health, an end in
+ * bounded time. Shape:  struct kafka_client is the first member of the consumer, the producer, the reader and
+ * the admin connection, and librdkafka's opaque pointer. Within runtime/ only: it shows librdkafka's types.
+ * Thread: logs and errors arrive inside poll (log.queue), on the application's thread.
+ */
+#pragma once
+
+#include "runtime/bus.h"
+#include "runtime/config.h"
+#include "runtime/err.h"
+
+#include <librdkafka/rdkafka.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+enum {
+    KAFKA_ANSWER_MS = 5000,          /* one question to a broker that is there */
+    KAFKA_RECORD_SIZE_MAX = 4 << 20, /* a dead letter is a record of up to 1 MB and its headers */
+};
+
+struct kafka_client {
+    rd_kafka_t *rk;
+    const char *role; /* "consumer", for the log */
+    char address[CONFIG_TEXT_SIZE];
+    char trouble[256]; /* why the last connection failed */
+    bool is_down;      /* no broker answers */
+    bool is_broken;    /* fatal; trouble says why */
+    int64_t told_ms;   /* when the caller last heard of it */
+};
+
+/* Settings alike for all, with the callbacks; *ret is taken by kafka_client_start, or destroyed by the
+ * caller. */
+enum ll_status kafka_client_settings(struct kafka_client *client, const struct config *config,
+                                     const char *role, rd_kafka_conf_t **ret, struct ll_err *err);
+enum ll_status kafka_set(rd_kafka_conf_t *settings, const char *name, const char *value, struct ll_err *err);
+enum ll_status kafka_set_number(rd_kafka_conf_t *settings, const char *name, int64_t value,
+                                struct ll_err *err);
+/* Takes settings, also on an error. */
+enum ll_status kafka_client_start(struct kafka_client *client, rd_kafka_type_t type,
+                                  rd_kafka_conf_t *settings, struct ll_err *err);
+/* Closes (a consumer leaves its group) and destroys within timeout_ms. False: it hangs and is left behind,
+ * and said so; then *client must stay where it is (its process is about to end). Topic handles, messages and
+ * partition lists must be gone before. */
+bool kafka_client_end(struct kafka_client *client, int timeout_ms);
+
+/* BUS_DOWN or BUS_BROKEN if the caller must hear of it now, else BUS_NONE. Down is repeated once a second;
+ * while down it asks the broker, so that it also ends where no record flows. */
+enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *err);
+
+/* "kafka 127.0.0.1:9092: what: librdkafka's words" and the status that the code asks for: LL_RETRY, or
+ * LL_FATAL for what no waiting heals. */
+enum ll_status kafka_fail(const struct kafka_client *client, struct ll_err *err, rd_kafka_resp_err_t code,
+                          const char *what);
+
+/* The same as librdkafka wants it. The caller destroys it, always: a leaked one can make the client's end
+ * hang. */
+rd_kafka_topic_partition_list_t *kafka_list_new(const struct bus_position *positions, size_t count);
