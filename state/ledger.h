@@ -113,8 +113,8 @@ struct ledger_ops {
     /* All accounts of the partition in one snapshot in which mark must hold: for a rebuild of Redis. */
     enum store_reply (*accounts)(void *self, const struct ledger_mark *mark, ledger_balance_fn *each, void *arg,
                                  struct ll_err *err);
-    /* Every posting of the partition whose identity_hash is among identities, or whose sale_hash is among sales. A posting
-     * may come twice when it is both. */
+    /* Every posting of the partition whose identity_hash is among identities or sales, or whose sale_hash is among sales:
+     * each once, ascending by (offset, seq). */
     enum store_reply (*find)(void *self, int32_t partition, const int64_t *identities, size_t identity_count,
                              const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                              struct ll_err *err);
@@ -129,6 +129,8 @@ struct ledger_ops {
     /* Moves the flush on; waits at most timeout_ms. STORE_OK: committed. STORE_NOT_MINE: nothing was done, and each such
      * part says so. STORE_DOWN: unknown whether it was done. */
     enum store_reply (*flush_poll)(void *self, int timeout_ms, struct ll_err *err);
+    /* Forgets the flush under way, if there is one, and with it the parts' memory; whether it was done stays unknown. */
+    void (*flush_abandon)(void *self);
     /* Reads (epoch, next_offset) of the partitions named in marks into marks. */
     enum store_reply (*marks)(void *self, struct ledger_mark *marks, size_t count, struct ll_err *err);
     void (*close)(void *self);

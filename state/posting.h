@@ -16,7 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { POSTING_LINES_MAX = EVENT_LINES_MAX, POSTING_RULES_MAX = 64 };
+/* A return row may hold each line of its sale, and each of its own as excess. */
+enum { POSTING_LINES_MAX = 2 * EVENT_LINES_MAX, POSTING_RULES_MAX = 64 };
 
 struct posting_line {
     struct text product_id;

@@ -1,0 +1,45 @@
+/*
+ * accounts.h - the balances of one partition's customers, as its owner knows them: Postgres plus everything since.
+ * Shape:  open addressing over a growing array of accounts; an account keeps its index for as long as the table lives.
+ * Units:  points are whole points.
+ * Source: DESIGN 5.2: the owner keeps the balance of every customer that it has touched.
+ */
+#pragma once
+
+#include "runtime/text.h"
+#include "schemas/arena.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct account {
+    struct text customer_id; /* lives in the table's arena */
+    int64_t points;
+    uint32_t batch;          /* the batch that named it last */
+    uint32_t flush;          /* the flush that gathers its changes, in flush_at */
+    uint32_t flush_at;
+    bool known;              /* has a row in Postgres */
+};
+
+struct accounts {
+    struct account *list;
+    size_t count, capacity;
+    uint32_t *slots; /* index + 1 into list; 0 free */
+    size_t mask;
+    struct arena names;
+    bool complete; /* a customer that is not here has no account */
+};
+
+void accounts_init(struct accounts *accounts); /* complete: it stands for an empty ledger */
+void accounts_done(struct accounts *accounts);
+uint64_t accounts_hash(struct text customer_id);
+/* NULL: not here. hash is accounts_hash(customer_id). */
+struct account *accounts_find(struct accounts *accounts, struct text customer_id, uint64_t hash);
+/* Finds it, or adds it with balance 0 and no row. Pointers to accounts are good until the next add. */
+struct account *accounts_add(struct accounts *accounts, struct text customer_id, uint64_t hash);
+
+static inline void accounts_prefetch(const struct accounts *accounts, uint64_t hash)
+{
+    __builtin_prefetch(&accounts->slots[hash & accounts->mask]);
+}
