@@ -1,0 +1,23 @@
+/*
+ * breaker.h - stops a partition in which too much is refused: then the feed is wrong, not the records.
+ * Shape:  a ring of the last verdicts; it opens when enough of them, by number and by share, are refusals.
+ * Source: DESIGN 3.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct breaker {
+    uint64_t *refusals; /* owned: one bit a record */
+    uint32_t window, seen, at;
+    uint32_t refused, refused_min, refused_percent;
+    bool open;
+};
+
+void breaker_init(struct breaker *breaker, int64_t window, int64_t refused_min, int64_t refused_percent);
+void breaker_done(struct breaker *breaker);
+/* True if this verdict opens it. */
+bool breaker_add(struct breaker *breaker, bool refused);
+/* Closed, and nothing seen. */
+void breaker_reset(struct breaker *breaker);

@@ -1,0 +1,153 @@
+#include "consumers/validate/validate.h"
+
+#include "runtime/kafka.h"
+#include "runtime/log.h"
+#include "schemas/registry.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATH_SIZE = 2 * CONFIG_TEXT_SIZE, NAME_SIZE = 160, AGAIN_US = 500000 };
+
+/* All that is opened, in this order, and closed in reverse. */
+struct wiring {
+    struct process *process;
+    const struct config *config;
+    struct clock_source clock;
+    struct topics topics;
+    struct settings settings;
+    struct calendar *calendar;
+    struct registry *registry;
+    struct codec *codec;
+    struct feed feed;
+    struct bus_producer producer;
+    struct bus_consumer consumer;
+    struct validate *validate;
+    char group[NAME_SIZE], transactional_id[NAME_SIZE];
+};
+
+/* LENS_HOME/validation.conf if there is one, else the checked-in one. */
+static enum ll_status load_settings(const struct config *config, struct settings *ret, struct ll_err *err)
+{
+    char path[PATH_SIZE];
+    config_home_path(config, "validation.conf", path, sizeof path);
+    if (access(path, F_OK) != 0)
+        config_share_path(config, "deploy/validation.conf", path, sizeof path);
+    return settings_load(path, ret, err);
+}
+
+static enum ll_status check(const struct config *config, struct ll_err *err)
+{
+    struct settings settings;
+    enum ll_status status = load_settings(config, &settings, err);
+    if (status == LL_OK)
+        settings_done(&settings);
+    return status;
+}
+
+static enum ll_status open_files(struct wiring *w, struct ll_err *err)
+{
+    char path[PATH_SIZE];
+    enum ll_status status = topics_load(config_share_path(w->config, "topics.conf", path, sizeof path), &w->topics, err);
+    if (status == LL_OK)
+        status = load_settings(w->config, &w->settings, err);
+    if (status == LL_OK)
+        status = calendar_new(w->config->program.time_zone, &w->calendar, err);
+    if (status == LL_OK && w->config->registry.url[0] != '\0')
+        status = registry_open(w->config->registry.url, w->config->registry.timeout_ms, w->clock, &w->registry, err);
+    if (status == LL_OK)
+        status = codec_new(config_share_path(w->config, "schemas", path, sizeof path), w->registry, &w->codec, err);
+    return status;
+}
+
+/* The producer first: its opening fences a predecessor and ends what that left open, so that the group's offsets are
+ * settled when the consumer asks for them. */
+static enum ll_status open_kafka(struct wiring *w, struct ll_err *err)
+{
+    const char *instance = process_instance(w->process);
+    bool named = strncmp(instance, "validate", 8) == 0;
+    snprintf(w->group, sizeof w->group, "%svalidate", w->config->kafka.group_prefix);
+    snprintf(w->transactional_id, sizeof w->transactional_id, "%s%s%s", w->config->kafka.group_prefix,
+             named ? "" : "validate-", instance);
+    struct kafka_consumer_options options = {
+        .group = w->group,
+        .instance = instance,
+        .topics = VALIDATE_TOPICS,
+        .topic_count = VALIDATE_TOPIC_COUNT,
+    };
+    enum ll_status status = LL_OK;
+    if (w->producer.ops == NULL)
+        status = kafka_producer_open(w->config, w->transactional_id, &w->producer, err);
+    if (status == LL_OK && w->feed.ops == NULL)
+        status = feed_open(w->config, &w->topics, w->group, w->clock, &w->feed, err);
+    if (status == LL_OK && w->consumer.ops == NULL)
+        status = kafka_consumer_open(w->config, &options, &w->consumer, err);
+    return status;
+}
+
+static enum ll_status run(struct wiring *w, struct ll_err *err)
+{
+    enum ll_status status;
+    while ((status = open_kafka(w, err)) == LL_RETRY && !process_stopping()) {
+        process_waits_for(w->process, err->text);
+        usleep(AGAIN_US);
+    }
+    if (status != LL_OK)
+        return process_stopping() ? LL_OK : status;
+    process_waits_for(w->process, NULL);
+    struct validate_needs needs = {
+        .config = w->config,
+        .topics = &w->topics,
+        .settings = &w->settings,
+        .codec = w->codec,
+        .calendar = w->calendar,
+        .clock = w->clock,
+        .consumer = w->consumer,
+        .producer = w->producer,
+        .feed = w->feed,
+        .group = w->group,
+        .process = w->process,
+    };
+    w->validate = validate_new(&needs);
+    process_ready(w->process, true);
+    while (status == LL_OK && !process_stopping())
+        status = validate_step(w->validate, err);
+    return status == LL_OK ? validate_finish(w->validate, err) : status;
+}
+
+static void close_all(struct wiring *w)
+{
+    process_ready(w->process, false);
+    validate_free(w->validate);
+    if (w->consumer.ops != NULL)
+        w->consumer.ops->close(w->consumer.self);
+    if (w->feed.ops != NULL)
+        w->feed.ops->close(w->feed.self);
+    if (w->producer.ops != NULL)
+        w->producer.ops->close(w->producer.self);
+    codec_free(w->codec);
+    registry_close(w->registry);
+    calendar_free(w->calendar);
+    settings_done(&w->settings);
+    process_close(w->process);
+}
+
+int main(int argc, char **argv)
+{
+    static struct wiring w;
+    struct ll_err err = { "" };
+    int code;
+    w.process = process_open_checked(argc, argv, "validate", check, &code);
+    if (w.process == NULL)
+        return code;
+    w.config = process_config(w.process);
+    w.clock = clock_real();
+    enum ll_status status = open_files(&w, &err);
+    if (status == LL_OK)
+        status = run(&w, &err);
+    if (status != LL_OK)
+        log_line(LOG_ERROR, "failed", "error=%s", log_quote_c(err.text));
+    close_all(&w);
+    return status == LL_OK ? 0 : 1;
+}

@@ -1,0 +1,433 @@
+/*
+ * Each kind is one table: slots of (tag, entry number) probed linearly, entries in one growing array, ids in an arena
+ * whose blocks never move. An entry with a single version, by far the most common, holds it in place.
+ */
+#include "consumers/validate/references.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { ARENA_BLOCK_SIZE = 64 << 10, SLOTS_FIRST = 1 << 8 };
+
+struct reference_promotion {
+    int32_t start_day, end_day;
+    uint32_t product_count, category_count;
+    struct text *products, *categories; /* sorted by bytes; the bytes follow in the same allocation */
+};
+
+struct version {
+    int64_t from_ms;
+    union {
+        struct reference_store store;
+        struct {
+            uint32_t category; /* number in names, plus one; 0: null */
+            bool active;
+        } product;
+        struct reference_promotion *promotion; /* owned */
+    };
+};
+
+struct entry {
+    const char *id;
+    uint32_t id_size;
+    uint32_t version_count;
+    union {
+        struct version one;
+        struct version *many; /* owned, ascending by from_ms; where version_count > 1 */
+    };
+};
+
+struct slot {
+    uint32_t tag;   /* high half of the hash */
+    uint32_t entry; /* number plus one; 0: free */
+};
+
+struct table {
+    struct slot *slots;
+    size_t slot_count; /* a power of two */
+    struct entry *entries;
+    size_t entry_count, entry_capacity;
+};
+
+struct block {
+    struct block *next;
+    size_t used, size;
+    char bytes[];
+};
+
+struct references {
+    struct table tables[REFERENCE_KINDS];
+    struct block *arena;
+    struct text *names; /* categories, each once */
+    uint32_t name_count, name_capacity;
+};
+
+static void *must(void *memory)
+{
+    if (memory == NULL)
+        abort(); /* out of memory: the process restarts at the last commit */
+    return memory;
+}
+
+static struct text keep(struct references *references, struct text text)
+{
+    struct block *block = references->arena;
+    if (block == NULL || block->size - block->used < text.size) {
+        size_t size = text.size > ARENA_BLOCK_SIZE ? text.size : ARENA_BLOCK_SIZE;
+        block = must(malloc(sizeof *block + size));
+        *block = (struct block){ .next = references->arena, .size = size };
+        references->arena = block;
+    }
+    char *to = block->bytes + block->used;
+    if (text.size > 0)
+        memcpy(to, text.data, text.size);
+    block->used += text.size;
+    return (struct text){ to, text.size };
+}
+
+static uint64_t hash(struct text id)
+{
+    const uint64_t factor = UINT64_C(0x9E3779B97F4A7C15);
+    uint64_t h = id.size * factor;
+    const char *at = id.data;
+    uint32_t left = id.size;
+    for (; left >= 8; at += 8, left -= 8) {
+        uint64_t word;
+        memcpy(&word, at, 8);
+        h = (h ^ word) * factor;
+        h ^= h >> 29;
+    }
+    uint64_t word = 0;
+    for (uint32_t i = 0; i < left; i++)
+        word |= (uint64_t)(unsigned char)at[i] << (8 * i);
+    h = (h ^ word) * factor;
+    h ^= h >> 32;
+    h *= UINT64_C(0xD6E8FEB86659FD93);
+    return h ^ (h >> 32);
+}
+
+static struct entry *table_find(const struct table *table, struct text id, uint64_t h)
+{
+    if (table->slot_count == 0)
+        return NULL;
+    uint32_t tag = (uint32_t)(h >> 32);
+    for (size_t at = h & (table->slot_count - 1);; at = (at + 1) & (table->slot_count - 1)) {
+        const struct slot *slot = &table->slots[at];
+        if (slot->entry == 0)
+            return NULL;
+        if (slot->tag != tag)
+            continue;
+        struct entry *entry = &table->entries[slot->entry - 1];
+        if (entry->id_size == id.size && memcmp(entry->id, id.data, id.size) == 0)
+            return entry;
+    }
+}
+
+static void slot_put(struct slot *slots, size_t slot_count, uint64_t h, uint32_t entry)
+{
+    size_t at = h & (slot_count - 1);
+    while (slots[at].entry != 0)
+        at = (at + 1) & (slot_count - 1);
+    slots[at] = (struct slot){ .tag = (uint32_t)(h >> 32), .entry = entry };
+}
+
+static void table_grow(struct table *table)
+{
+    if ((table->entry_count + 1) * 10 > table->slot_count * 6) {
+        size_t slot_count = table->slot_count == 0 ? SLOTS_FIRST : table->slot_count * 2;
+        struct slot *slots = must(calloc(slot_count, sizeof *slots));
+        for (size_t i = 0; i < table->entry_count; i++) {
+            const struct entry *entry = &table->entries[i];
+            slot_put(slots, slot_count, hash((struct text){ entry->id, entry->id_size }), (uint32_t)i + 1);
+        }
+        free(table->slots);
+        table->slots = slots;
+        table->slot_count = slot_count;
+    }
+    if (table->entry_count == table->entry_capacity) {
+        table->entry_capacity = table->entry_capacity == 0 ? 64 : table->entry_capacity + table->entry_capacity / 2;
+        table->entries = must(realloc(table->entries, table->entry_capacity * sizeof *table->entries));
+    }
+}
+
+static struct entry *table_add(struct references *references, struct table *table, struct text id, uint64_t h)
+{
+    table_grow(table);
+    struct text kept = keep(references, id);
+    struct entry *entry = &table->entries[table->entry_count++];
+    *entry = (struct entry){ .id = kept.data, .id_size = kept.size };
+    slot_put(table->slots, table->slot_count, h, (uint32_t)table->entry_count);
+    return entry;
+}
+
+static struct version *entry_versions(struct entry *entry)
+{
+    return entry->version_count > 1 ? entry->many : &entry->one;
+}
+
+/* The version in force at a time; NULL before the first. */
+static const struct version *entry_at(const struct entry *entry, int64_t time_ms)
+{
+    const struct version *versions = entry->version_count > 1 ? entry->many : &entry->one;
+    for (uint32_t i = entry->version_count; i > 0; i--)
+        if (versions[i - 1].from_ms <= time_ms)
+            return &versions[i - 1];
+    return NULL;
+}
+
+static void version_drop(enum reference_kind kind, struct version *version)
+{
+    if (kind == REFERENCE_PROMOTION)
+        free(version->promotion);
+}
+
+static void entry_put(struct entry *entry, enum reference_kind kind, struct version version)
+{
+    struct version *versions = entry_versions(entry);
+    uint32_t at = entry->version_count;
+    while (at > 0 && versions[at - 1].from_ms > version.from_ms)
+        at--;
+    if (at > 0 && versions[at - 1].from_ms == version.from_ms) {
+        version_drop(kind, &versions[at - 1]);
+        versions[at - 1] = version;
+        return;
+    }
+    if (entry->version_count == 0) {
+        entry->one = version;
+        entry->version_count = 1;
+        return;
+    }
+    /* Grown at each power of two, so that the capacity needs no field. */
+    uint32_t count = entry->version_count;
+    if ((count & (count - 1)) == 0) {
+        struct version *more = must(malloc(2 * (size_t)count * sizeof *more));
+        memcpy(more, versions, count * sizeof *more);
+        if (count > 1)
+            free(entry->many);
+        entry->many = more;
+    }
+    memmove(&entry->many[at + 1], &entry->many[at], (count - at) * sizeof *entry->many);
+    entry->many[at] = version;
+    entry->version_count = count + 1;
+}
+
+struct references *references_new(void)
+{
+    return must(calloc(1, sizeof(struct references)));
+}
+
+void references_free(struct references *references)
+{
+    if (references == NULL)
+        return;
+    for (int kind = 0; kind < REFERENCE_KINDS; kind++) {
+        struct table *table = &references->tables[kind];
+        for (size_t i = 0; i < table->entry_count; i++) {
+            struct version *versions = entry_versions(&table->entries[i]);
+            for (uint32_t j = 0; j < table->entries[i].version_count; j++)
+                version_drop((enum reference_kind)kind, &versions[j]);
+            if (table->entries[i].version_count > 1)
+                free(versions);
+        }
+        free(table->entries);
+        free(table->slots);
+    }
+    while (references->arena != NULL) {
+        struct block *next = references->arena->next;
+        free(references->arena);
+        references->arena = next;
+    }
+    free(references->names);
+    free(references);
+}
+
+/* Categories are few: a scan from the newest is enough, and it keeps each word once. */
+static uint32_t name_number(struct references *references, struct text name)
+{
+    if (name.data == NULL)
+        return 0;
+    for (uint32_t i = references->name_count; i > 0; i--)
+        if (text_equal(references->names[i - 1], name))
+            return i;
+    if (references->name_count == references->name_capacity) {
+        references->name_capacity = references->name_capacity == 0 ? 32 : 2 * references->name_capacity;
+        references->names = must(realloc(references->names, references->name_capacity * sizeof *references->names));
+    }
+    references->names[references->name_count++] = keep(references, name);
+    return references->name_count;
+}
+
+static int text_order(const void *left, const void *right)
+{
+    const struct text *a = left, *b = right;
+    uint32_t size = a->size < b->size ? a->size : b->size;
+    int order = size == 0 ? 0 : memcmp(a->data, b->data, size);
+    return order != 0 ? order : (a->size > b->size) - (a->size < b->size);
+}
+
+static struct text *list_copy(struct text *to, const struct text *from, uint32_t count, char **bytes)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (from[i].size > 0)
+            memcpy(*bytes, from[i].data, from[i].size);
+        to[i] = (struct text){ *bytes, from[i].size };
+        *bytes += from[i].size;
+    }
+    if (count > 0)
+        qsort(to, count, sizeof *to, text_order);
+    return to;
+}
+
+static struct reference_promotion *promotion_copy(const struct promotion *promotion)
+{
+    size_t lists = (size_t)promotion->product_count + promotion->category_count;
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < promotion->product_count; i++)
+        bytes += promotion->product_ids[i].size;
+    for (uint32_t i = 0; i < promotion->category_count; i++)
+        bytes += promotion->categories[i].size;
+    struct reference_promotion *copy = must(malloc(sizeof *copy + lists * sizeof(struct text) + bytes));
+    struct text *texts = (struct text *)(copy + 1);
+    char *at = (char *)(texts + lists);
+    *copy = (struct reference_promotion){
+        .start_day = promotion->start_day,
+        .end_day = promotion->end_day,
+        .product_count = promotion->product_count,
+        .category_count = promotion->category_count,
+    };
+    copy->products = list_copy(texts, promotion->product_ids, promotion->product_count, &at);
+    copy->categories = list_copy(texts + promotion->product_count, promotion->categories, promotion->category_count, &at);
+    return copy;
+}
+
+static struct entry *entry_of(struct references *references, enum reference_kind kind, struct text id)
+{
+    if (id.data == NULL || id.size == 0)
+        return NULL;
+    struct table *table = &references->tables[kind];
+    uint64_t h = hash(id);
+    struct entry *entry = table_find(table, id, h);
+    return entry != NULL ? entry : table_add(references, table, id, h);
+}
+
+static void put_customer(struct references *references, const struct customer *customer)
+{
+    struct entry *entry = entry_of(references, REFERENCE_CUSTOMER, customer->customer_id);
+    if (entry == NULL)
+        return;
+    if (entry->version_count == 0 || customer->effective_from_ms < entry->one.from_ms)
+        entry->one.from_ms = customer->effective_from_ms;
+    entry->version_count = 1;
+}
+
+void references_put(struct references *references, const struct event *event)
+{
+    struct entry *entry;
+    struct version version = { 0 };
+    if (event->kind == EVENT_CUSTOMER) {
+        put_customer(references, &event->customer);
+    } else if (event->kind == EVENT_PRODUCT) {
+        entry = entry_of(references, REFERENCE_PRODUCT, event->product.product_id);
+        if (entry == NULL)
+            return;
+        version.from_ms = event->product.effective_from_ms;
+        version.product.category = name_number(references, event->product.category);
+        version.product.active = event->product.active;
+        entry_put(entry, REFERENCE_PRODUCT, version);
+    } else if (event->kind == EVENT_STORE) {
+        const struct store *store = &event->store;
+        entry = entry_of(references, REFERENCE_STORE, store->store_id);
+        if (entry == NULL)
+            return;
+        version.from_ms = store->effective_from_ms;
+        version.store.opened_day = store->has_opened ? store->opened_day : INT32_MIN;
+        version.store.closed_day = store->has_closed ? store->closed_day : INT32_MAX;
+        entry_put(entry, REFERENCE_STORE, version);
+    } else if (event->kind == EVENT_PROMOTION) {
+        entry = entry_of(references, REFERENCE_PROMOTION, event->promotion.promotion_id);
+        if (entry == NULL)
+            return;
+        version.from_ms = event->promotion.effective_from_ms;
+        version.promotion = promotion_copy(&event->promotion);
+        entry_put(entry, REFERENCE_PROMOTION, version);
+    }
+}
+
+size_t references_count(const struct references *references, enum reference_kind kind)
+{
+    assert(kind < REFERENCE_KINDS);
+    return references->tables[kind].entry_count;
+}
+
+static const struct entry *find(const struct references *references, enum reference_kind kind, struct text id)
+{
+    if (id.data == NULL || id.size == 0)
+        return NULL;
+    return table_find(&references->tables[kind], id, hash(id));
+}
+
+static const struct version *find_at(const struct references *references, enum reference_kind kind, struct text id,
+                                     int64_t time_ms)
+{
+    const struct entry *entry = find(references, kind, id);
+    return entry == NULL ? NULL : entry_at(entry, time_ms);
+}
+
+bool references_store(const struct references *references, struct text id, int64_t time_ms,
+                      struct reference_store *ret)
+{
+    const struct version *version = find_at(references, REFERENCE_STORE, id, time_ms);
+    if (version == NULL)
+        return false;
+    *ret = version->store;
+    return true;
+}
+
+bool references_product(const struct references *references, struct text id, int64_t time_ms,
+                        struct reference_product *ret)
+{
+    const struct version *version = find_at(references, REFERENCE_PRODUCT, id, time_ms);
+    if (version == NULL)
+        return false;
+    uint32_t category = version->product.category;
+    ret->category = category == 0 ? (struct text){ NULL, 0 } : references->names[category - 1];
+    ret->active = version->product.active;
+    return true;
+}
+
+bool references_customer(const struct references *references, struct text id, int64_t time_ms)
+{
+    return find_at(references, REFERENCE_CUSTOMER, id, time_ms) != NULL;
+}
+
+const struct reference_promotion *references_promotion(const struct references *references, struct text id,
+                                                       int64_t time_ms)
+{
+    const struct entry *entry = find(references, REFERENCE_PROMOTION, id);
+    if (entry == NULL)
+        return NULL;
+    const struct version *version = entry_at(entry, time_ms);
+    if (version == NULL)
+        version = entry->version_count > 1 ? &entry->many[0] : &entry->one;
+    return version->promotion;
+}
+
+bool reference_promotion_runs(const struct reference_promotion *promotion, int32_t day)
+{
+    return promotion->start_day <= day && day <= promotion->end_day;
+}
+
+static bool list_has(const struct text *list, uint32_t count, struct text text)
+{
+    return text.data != NULL && count > 0 && bsearch(&text, list, count, sizeof *list, text_order) != NULL;
+}
+
+bool reference_promotion_covers(const struct reference_promotion *promotion, struct text product_id,
+                                struct text category)
+{
+    if (promotion->product_count == 0 && promotion->category_count == 0)
+        return true;
+    return list_has(promotion->products, promotion->product_count, product_id) ||
+           list_has(promotion->categories, promotion->category_count, category);
+}

@@ -1,0 +1,51 @@
+/*
+ * validate.h - judges raw records: the good go to <topic>.valid, the others to dead-letter, each exactly once.
+ * Shape:  one loop over the bus (validate_step); a batch of decisions, control records and the offsets that they cover is
+ *         one Kafka transaction. Everything outside comes in by struct validate_needs, so that the simulation links the same
+ *         loop against a bus and a clock of its own.
+ *           validate.c  the loop: batch, commit, reread, rebalance    part.c    a partition: offsets, records that wait
+ *           judge.c     what becomes of a record                      dead.c    a dead letter's headers
+ *           follow.c    references, rules and commands come in        control.c TICK and RULES go out
+ *           quality.h   the rules, pure                               feed.h    the side channel's seam
+ * Errors: LL_RETRY is dealt with inside (abort, read again from the last commit); LL_FATAL: stop the process.
+ * Source: DESIGN 3 and 5.
+ */
+#pragma once
+
+#include "consumers/validate/feed.h"
+#include "consumers/validate/settings.h"
+#include "runtime/bus.h"
+#include "runtime/clock.h"
+#include "runtime/config.h"
+#include "runtime/process.h"
+#include "runtime/topics.h"
+#include "schemas/codec.h"
+
+/* All borrowed for the loop's life. */
+struct validate_needs {
+    const struct config *config;
+    const struct topics *topics;
+    const struct settings *settings;
+    struct codec *codec;
+    struct calendar *calendar;
+    struct clock_source clock;
+    struct bus_consumer consumer;
+    struct bus_producer producer; /* transactional */
+    struct feed feed;
+    const char *group;
+    struct process *process; /* NULL: no metrics, nobody is told what is waited for */
+};
+
+struct validate;
+
+struct validate *validate_new(const struct validate_needs *needs);
+void validate_free(struct validate *validate);
+
+/* One round: at most one transaction. Waits a little when there is nothing to do. LL_OK or LL_FATAL. */
+enum ll_status validate_step(struct validate *validate, struct ll_err *err);
+/* Commits what is decided and lets go of all partitions: call before closing. */
+enum ll_status validate_finish(struct validate *validate, struct ll_err *err);
+
+/* What the group reads. */
+extern const enum topic VALIDATE_TOPICS[];
+extern const size_t VALIDATE_TOPIC_COUNT;
