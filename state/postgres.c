@@ -156,7 +156,7 @@ enum ll_status postgres_postings(struct postgres *postgres, int32_t run, void (*
         abort();
     char sql[1024];
     int size = snprintf(sql, sizeof sql,
-                        "copy (select %s from loyalty.ledger where run_id = %d order by partition, \"offset\", seq)"
+                        "copy (select %s from loyalty.postings where run_id = %d order by partition, \"offset\", seq)"
                         " to stdout (format binary)", posting_columns, run);
     assert(size > 0 && (size_t)size < sizeof sql);
     reply = postgres_link_copy(link, sql, patience, doing, read_one, &reader, err);

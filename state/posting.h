@@ -3,6 +3,9 @@
  * Shape:  a row is written and read in PostgreSQL's COPY BINARY form (PostgreSQL 15 manual, COPY, "Binary Format"), so one
  *         encoder feeds the flush and one parser reads rows that still wait for it, rows looked up, and rows being verified.
  *         Rows are never changed; a correction is a new row.
+ *         An empty category, promotion or product of a line is null. A NUL in a text, or a control character in a line's
+ *         part, is written as '?': Postgres takes no NUL, and lines are separated by them. A time or day that Postgres
+ *         does not hold is cut at its ends.
  * Units:  points are whole points; _minor is int64 minor units of the program's currency, negative when given back;
  *         _ms is int64 ms since 1970 UTC; _day is days since 1970-01-01 in the program's time zone.
  */
@@ -79,5 +82,5 @@ size_t posting_write(struct row_buffer *buffer, const struct posting *posting);
  * Returns the bytes consumed, or 0: not a row of ours (a bug or another version of the table). */
 size_t posting_read(const char *bytes, size_t size, struct posting_line *lines, struct posting_rule *rules,
                     struct posting *ret);
-/* The columns in the order of the encoding, for `COPY loyalty.ledger (...)` and `COPY (select ...)`. */
+/* The columns in the order of the encoding, for `COPY loyalty.postings (...)` and `COPY (select ...)`. */
 extern const char posting_columns[];

@@ -1,5 +1,6 @@
 #include "state/redis.h"
 
+#include "state/decimal.h"
 #include "state/postgres_link.h"
 #include "state/redis_link.h"
 
@@ -65,7 +66,7 @@ static enum ll_status number(const redisReply *reply, const char *what, int64_t 
     *ret_found = false;
     if (reply->type == REDIS_REPLY_NIL)
         return LL_OK;
-    if (reply->type != REDIS_REPLY_STRING || !redis_link_number(reply->str, (size_t)reply->len, ret))
+    if (reply->type != REDIS_REPLY_STRING || !decimal_read(reply->str, (size_t)reply->len, ret))
         return ll_fail(err, LL_FATAL, "redis: %s is no number", what);
     *ret_found = true;
     return LL_OK;

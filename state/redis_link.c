@@ -27,24 +27,6 @@ char *redis_link_meta_key(int32_t run, int32_t partition, char to[REDIS_KEY_SIZE
     return to;
 }
 
-bool redis_link_number(const char *text, size_t size, int64_t *ret)
-{
-    bool negative = size > 0 && text[0] == '-';
-    size_t at = negative ? 1 : 0;
-    if (at == size || size - at > 19)
-        return false;
-    uint64_t value = 0;
-    for (; at < size; at++) {
-        if (text[at] < '0' || text[at] > '9')
-            return false;
-        value = value * 10 + (uint64_t)(text[at] - '0');
-    }
-    if (value > (uint64_t)INT64_MAX + (negative ? 1 : 0))
-        return false;
-    *ret = negative ? (int64_t)(0 - value) : (int64_t)value;
-    return true;
-}
-
 void redis_link_drop(struct redis_link *link)
 {
     if (link->context != NULL)

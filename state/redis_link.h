@@ -36,5 +36,3 @@ enum store_reply redis_link_run(struct redis_link *link, int argc, const char **
 /* ll:{r1.p0}:balance - all keys of a partition share a hash tag, so that Redis Cluster keeps them together. */
 char *redis_link_balance_key(int32_t run, int32_t partition, char to[REDIS_KEY_SIZE]);
 char *redis_link_meta_key(int32_t run, int32_t partition, char to[REDIS_KEY_SIZE]);
-/* A decimal int64, whole. */
-bool redis_link_number(const char *text, size_t size, int64_t *ret);
