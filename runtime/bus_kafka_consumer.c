@@ -99,9 +99,7 @@ static enum bus_event judge_error(struct consumer *consumer, const rd_kafka_mess
     const char *words = message->payload == NULL ? "" : rd_kafka_message_errstr(message);
     switch ((int)message->err) {
     case RD_KAFKA_RESP_ERR__FATAL:
-        consumer->client.is_broken = true;
-        if (consumer->client.trouble[0] == '\0')
-            snprintf(consumer->client.trouble, sizeof consumer->client.trouble, "%s", words);
+        kafka_client_broke(&consumer->client, consumer->client.rk);
         return kafka_client_health(&consumer->client, err);
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
@@ -201,7 +199,7 @@ static enum ll_status consumer_start(void *self, const struct bus_position *from
                                      struct ll_err *err)
 {
     struct consumer *consumer = self;
-    if (consumer->phase != PHASE_ASSIGNED)
+    if (consumer->phase != PHASE_ASSIGNED && consumer->phase != PHASE_FLOWING)
         return ll_fail(err, LL_RETRY, "kafka %.100s: the partitions are gone again",
                        consumer->client.address);
     rd_kafka_topic_partition_list_t *list = kafka_list_new(from, count);

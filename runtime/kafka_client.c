@@ -37,17 +37,21 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
     log_line(ours, "kafka_client", "facility=%s text=%s", log_quote_c(facility), log_quote_c(words));
 }
 
+void kafka_client_broke(struct kafka_client *client, rd_kafka_t *rk)
+{
+    char why[200] = "";
+    rd_kafka_resp_err_t cause = rd_kafka_fatal_error(rk, why, sizeof why);
+    snprintf(client->trouble, sizeof client->trouble, "%s: %.190s", rd_kafka_err2name(cause), why);
+    client->is_broken = true;
+}
+
 static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
 {
     struct kafka_client *client = opaque;
     switch ((int)code) {
-    case RD_KAFKA_RESP_ERR__FATAL: {
-        char why[200];
-        rd_kafka_resp_err_t cause = rd_kafka_fatal_error(rk, why, sizeof why);
-        snprintf(client->trouble, sizeof client->trouble, "%s: %.190s", rd_kafka_err2name(cause), why);
-        client->is_broken = true;
+    case RD_KAFKA_RESP_ERR__FATAL:
+        kafka_client_broke(client, rk);
         break;
-    }
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
         client->is_down = true; /* trouble keeps the reason, which came just before */
         break;
@@ -234,9 +238,10 @@ enum ll_status kafka_fail(const struct kafka_client *client, struct ll_err *err,
 {
     bool lasting = is_lasting(code);
     const char *more = lasting ? "" : client->trouble; /* why nobody answered */
-    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
-        code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
         more = "`lens up` creates the topics of topics.conf";
+    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+        more = "the broker's topic has fewer partitions than topics.conf says";
     return ll_fail(err, lasting ? LL_FATAL : LL_RETRY, "kafka %.100s: %s: %s%s%s", client->address, what,
                    rd_kafka_err2str(code), more[0] == '\0' ? "" : "; ", more);
 }

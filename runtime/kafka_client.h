@@ -44,6 +44,9 @@ enum ll_status kafka_client_start(struct kafka_client *client, rd_kafka_type_t t
  * partition lists must be gone before. */
 bool kafka_client_end(struct kafka_client *client, int timeout_ms);
 
+/* A fatal error was seen: notes why. */
+void kafka_client_broke(struct kafka_client *client, rd_kafka_t *rk);
+
 /* BUS_DOWN or BUS_BROKEN if the caller must hear of it now, else BUS_NONE. Down is repeated once a second;
  * while down it asks the broker, so that it also ends where no record flows. */
 enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *err);
