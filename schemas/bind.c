@@ -227,16 +227,13 @@ static bool value_agrees(const struct schema_node *node, const struct bind_field
     return false;
 }
 
-/* Nullable is a union of null and the value, in either order. */
+/* Nullable is a union of null and the value, null first: the default is null, and the encoder need not look. */
 static bool field_agrees(const struct schema_node *node, const struct bind_field *field, struct ll_err *err)
 {
     if (!field->nullable)
         return value_agrees(node, field, err);
-    if (node->type != SCHEMA_UNION || node->count != 2)
-        return false;
-    uint32_t null_branch = node->branches[0]->type == SCHEMA_NULL ? 0 : 1;
-    return node->branches[null_branch]->type == SCHEMA_NULL &&
-           value_agrees(node->branches[1 - null_branch], field, err);
+    return node->type == SCHEMA_UNION && node->count == 2 && node->branches[0]->type == SCHEMA_NULL &&
+           value_agrees(node->branches[1], field, err);
 }
 
 static bool record_agrees(const struct schema_node *node, const struct bind_record *bind, struct ll_err *err)

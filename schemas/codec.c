@@ -6,6 +6,7 @@
 #include "schemas/registry.h"
 #include "schemas/schema.h"
 #include "schemas/scratch.h"
+#include "schemas/write.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -34,7 +35,6 @@ struct own {
     int32_t id;
     char *json;
     struct schema *schema;
-    struct program *program; /* to itself: the encoder; NULL where event.h has no struct */
 };
 
 struct codec {
@@ -250,23 +250,37 @@ enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text
     return LL_OK;
 }
 
-size_t codec_write(const struct codec *codec, const struct event *event, char *to, size_t capacity)
+static char *write_framed(const struct codec *codec, const struct event *event, char *to)
 {
-    const struct own *own = &codec->own[event->kind];
-    uint32_t id = htobe32((uint32_t)own->id);
-    if (capacity < CODEC_FRAME_SIZE || own->program == NULL)
-        return 0;
+    uint32_t id = htobe32((uint32_t)codec->own[event->kind].id);
     to[0] = 0;
     memcpy(to + 1, &id, sizeof id);
-    size_t size = program_write(own->program, event_payload_const(event), to + CODEC_FRAME_SIZE,
-                                capacity - CODEC_FRAME_SIZE);
-    return size == 0 ? 0 : size + CODEC_FRAME_SIZE;
+    return write_event(to + CODEC_FRAME_SIZE, event);
+}
+
+size_t codec_write(const struct codec *codec, const struct event *event, char *to, size_t capacity)
+{
+    size_t size_max = codec_size_max(event);
+    if (size_max == 0)
+        return 0;
+    if (size_max <= capacity)
+        return (size_t)(write_framed(codec, event, to) - to);
+
+    /* It may fit all the same: size_max reckons with the longest numbers. */
+    char *aside = malloc(size_max);
+    if (aside == NULL)
+        abort();
+    size_t size = (size_t)(write_framed(codec, event, aside) - aside);
+    if (size > capacity)
+        size = 0;
+    memcpy(to, aside, size);
+    free(aside);
+    return size;
 }
 
 size_t codec_size_max(const struct event *event)
 {
-    const struct bind_record *bind = bind_of(event->kind);
-    return bind == NULL ? 0 : CODEC_FRAME_SIZE + record_size_max(bind, event_payload_const(event));
+    return bind_of(event->kind) == NULL ? 0 : CODEC_FRAME_SIZE + event_size_max(event);
 }
 
 int32_t codec_own_id(const struct codec *codec, enum event_kind kind)
@@ -361,11 +375,8 @@ static enum ll_status load_entry(struct codec *codec, const char *dir, const str
     own->id = entry->id;
     own->schema = schema;
     own->json = copy_text(*ret_json);
-    if (bind_of(entry->kind) == NULL)
-        return LL_OK;
-    status = bind_check(schema, bind_of(entry->kind), err);
-    if (status == LL_OK)
-        status = program_compile(schema, schema, bind_of(entry->kind), &own->program, err);
+    if (bind_of(entry->kind) != NULL)
+        status = bind_check(schema, bind_of(entry->kind), err);
     return status == LL_OK ? LL_OK : ll_wrap(err, LL_FATAL, "%s", path);
 }
 
@@ -440,7 +451,6 @@ void codec_free(struct codec *codec)
         if (codec->writers[i] != NULL)
             writer_free(codec->writers[i]);
     for (int kind = 0; kind < EVENT_KINDS; kind++) {
-        program_free(codec->own[kind].program);
         schema_free(codec->own[kind].schema);
         free(codec->own[kind].json);
     }

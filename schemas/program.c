@@ -54,9 +54,7 @@ static bool emit_bound(struct compiler *compiler, enum op_code code, const char 
 /* What a field of ours holds when it is not null. */
 static const struct schema_node *value_of(const struct schema_node *reader)
 {
-    if (reader->type != SCHEMA_UNION)
-        return reader;
-    return reader->branches[reader->branches[0]->type == SCHEMA_NULL ? 1 : 0];
+    return reader->type == SCHEMA_UNION ? reader->branches[1] : reader; /* null first: bind_check */
 }
 
 static bool logical_types_agree(const struct schema_node *writer, const struct schema_node *reader)

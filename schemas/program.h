@@ -3,7 +3,6 @@
  * Shape:  a program is a flat list of ops, one per field of the writer in the writer's order. An op that has parts (a list's
  *         item, a union's branches) is followed by them; body says how many ops to step over. What the writer does not
  *         have, its reader's defaults, needs no op: it lies in the blank that every record begins as.
- *         The program from our own schema to itself, run the other way, is the encoder.
  * Errors: program_compile: LL_POISON, the writer's schema cannot be resolved to ours. program_read: a decode code, or
  *         SCHEMA_INCOMPATIBLE for a value (an enum's symbol, a union's branch) that ours has no place for.
  * Source: Avro 1.11 specification, "Schema Resolution". Two things are ours: names of records are not compared (the topic
@@ -84,12 +83,7 @@ void program_free(struct program *program);
 enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch, void *payload,
                        struct fault *ret_fault);
 
-/* Writes the struct at payload to to[0..capacity); 0: it does not fit. Only for a program from a schema to itself. */
-size_t program_write(const struct program *program, const void *payload, char *to, size_t capacity);
-/* A capacity that always suffices. */
-size_t record_size_max(const struct bind_record *bind, const void *payload);
-
-/* For read.c and write.c. */
+/* For read.c. */
 struct program_code {
     const struct op *ops;
     uint32_t count;

@@ -139,7 +139,7 @@ static enum code run(struct reading *reading, const struct op *op, uint32_t coun
     const struct op *end = op + count;
     enum code code = CODE_NONE;
 
-    for (; op < end; op += 1 + op->body) {
+    for (; op < end; op++) {
         void *target = base + op->offset;
         switch ((enum op_code)op->code) {
         case OP_TEXT:
@@ -182,11 +182,13 @@ static enum code run(struct reading *reading, const struct op *op, uint32_t coun
             reading->in = in;
             code = run_list(reading, op, base);
             in = reading->in;
+            op += code == CODE_NONE ? op->body : 0;
             break;
         case OP_UNION:
             reading->in = in;
             code = run_union(reading, op, base);
             in = reading->in;
+            op += code == CODE_NONE ? op->body : 0;
             break;
         case OP_SKIP:
             reading->in = in;
