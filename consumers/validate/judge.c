@@ -97,9 +97,10 @@ static enum ll_status count_verdict(struct validate *v, const struct hearing *he
                                     const struct settings_source *source, bool refused, struct ll_err *err)
 {
     struct part *part = part_of(v, hearing->origin.topic, hearing->origin.partition);
-    if (part == NULL || (source != NULL && source->allow_refused) || v->needs.config->validate.refused_percent >= 100)
+    if (part == NULL || v->needs.config->validate.refused_percent >= 100)
         return LL_OK;
-    return breaker_add(&part->breaker, refused) ? part_refused_too_much(v, part, err) : LL_OK;
+    bool counts = refused && (source == NULL || !source->allow_refused);
+    return breaker_add(&part->breaker, counts) ? part_refused_too_much(v, part, err) : LL_OK;
 }
 
 static enum ll_status send_valid(struct validate *v, const struct hearing *hearing, const struct event *event,
@@ -199,7 +200,9 @@ static enum ll_status judge_transaction(struct validate *v, const struct hearing
         return *ret_wait ? LL_OK : send_retry(v, hearing, err);
     }
     bool refused = v->verdict.record_codes != 0 || !frame.source->reject_line;
-    enum ll_status status = count_verdict(v, hearing, frame.source, true, err);
+    /* For the partition, a transaction that lost half of its lines is refused. */
+    bool is_bad = refused || 2 * v->verdict.bad_line_count >= transaction->line_count;
+    enum ll_status status = count_verdict(v, hearing, frame.source, is_bad, err);
     if (status == LL_OK && refused) {
         quality_words(&frame, transaction, &v->verdict, QUALITY_ALL, v->message, sizeof v->message);
         return send_dead(v, hearing, v->verdict.codes, -1, 0, err);
@@ -246,6 +249,22 @@ static struct text reference_key(const struct event *event, struct text *ret_id,
     return (struct text){ to, (uint32_t)written };
 }
 
+/* A whole file of odd addresses is one finding, not a log of its own: the metric has the number. */
+static void warn(struct validate *v, const struct hearing *hearing)
+{
+    enum { SPELL_MS = 60000, SHOWN_MAX = 10 };
+    int64_t now_ms = steady_ms(v);
+    if (now_ms - v->warned_since_ms >= SPELL_MS) {
+        v->warned_since_ms = now_ms;
+        v->warned_count = 0;
+    }
+    if (v->warned_count++ >= SHOWN_MAX)
+        return;
+    log_line(LOG_WARN, "reference_warning", "topic=%s partition=%d offset=%" PRId64 " message=%s%s",
+             topic_name(hearing->origin.topic), hearing->origin.partition, hearing->origin.offset,
+             log_quote_c(v->message), v->warned_count == SHOWN_MAX ? " more=\"not shown for a minute\"" : "");
+}
+
 static enum ll_status judge_reference(struct validate *v, const struct hearing *hearing, struct event *event,
                                       struct ll_err *err)
 {
@@ -259,9 +278,7 @@ static enum ll_status judge_reference(struct validate *v, const struct hearing *
     if (refused)
         return send_dead(v, hearing, codes, -1, 0, err);
     if (codes != 0) {
-        log_line(LOG_WARN, "reference_warning", "topic=%s partition=%d offset=%" PRId64 " message=%s",
-                 topic_name(hearing->origin.topic), hearing->origin.partition, hearing->origin.offset,
-                 log_quote_c(v->message));
+        warn(v, hearing);
         count_codes(v, codes);
     }
     char key[2 * EVENT_TEXT_SIZE_MAX + 64];

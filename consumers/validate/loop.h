@@ -68,6 +68,8 @@ struct validate {
     int64_t record_count;
     struct tally tally;
 
+    int64_t warned_since_ms; /* steady */
+    int warned_count;
     struct text currency; /* the program's */
 
     /* What comes in beside the records. */
@@ -153,5 +155,5 @@ void control_committed(struct validate *v);
 void report_init(struct validate *v);
 void report_committed(struct validate *v, int64_t took_ms);
 void report_round(struct validate *v);
-/* Logs once per trouble and tells the process; NULL: all is well again. */
+/* Tells the process; NULL: all is well again. */
 void report_waits_for(struct validate *v, const char *what);

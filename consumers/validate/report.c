@@ -1,7 +1,5 @@
 #include "consumers/validate/loop.h"
 
-#include "runtime/log.h"
-
 #include <stdio.h>
 #include <string.h>
 
@@ -79,14 +77,9 @@ void report_waits_for(struct validate *v, const char *what)
     if (what == NULL ? !v->waits : v->waits && strcmp(v->waits_for, what) == 0)
         return;
     v->waits = what != NULL;
-    if (what != NULL) {
-        snprintf(v->waits_for, sizeof v->waits_for, "%s", what);
-        log_line(LOG_WARN, "waits", "for=%s", log_quote_c(what));
-    } else {
-        log_line(LOG_INFO, "waits_no_more", "for=%s", log_quote_c(v->waits_for));
-    }
+    snprintf(v->waits_for, sizeof v->waits_for, "%s", what == NULL ? "" : what);
     if (v->needs.process != NULL)
-        process_waits_for(v->needs.process, what);
+        process_waits_for(v->needs.process, what); /* logs the change */
 }
 
 /* After a round without trouble: what is left to wait for is an operator, or nothing. */
