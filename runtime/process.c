@@ -48,7 +48,7 @@ bool process_stopping(void)
     return stop_flag != 0;
 }
 
-static void take_signals(void)
+void process_take_signals(void)
 {
     struct sigaction stop = {.sa_handler = on_stop}; /* no SA_RESTART: a blocked call ends */
     sigemptyset(&stop.sa_mask);
@@ -285,7 +285,7 @@ struct process *process_open_checked(int argc, char **argv, const char *name, pr
         *ret_exit = 0;
     }
     if (status == LL_OK && !options.is_check) {
-        take_signals();
+        process_take_signals();
         *ret_exit = 1;
         status = start_server(process, &err);
     }

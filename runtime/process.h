@@ -33,6 +33,8 @@ void process_ready(struct process *process, bool ready);
 void process_waits_for(struct process *process, const char *what);
 /* SIGTERM or SIGINT came. Also usable without a process, from any loop. */
 bool process_stopping(void);
+/* Lets process_stopping see signals, and ignores SIGPIPE; process_open does it. For programs that end by themselves. */
+void process_take_signals(void);
 
 /* Waits so long, or until SIGTERM or SIGINT comes: for retries before there is a loop. */
 void process_pause(int ms);
