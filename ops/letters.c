@@ -291,6 +291,11 @@ bool letter_event(const struct letter *letter, struct codec *codec, struct codec
     return letter->value.data != NULL && codec_read(codec, kind, letter->value, scratch, ret, &code, &err) == LL_OK;
 }
 
+int64_t letter_event_lines(const struct transaction *transaction)
+{
+    return transaction->line_count > 0 ? (int64_t)transaction->line_count : 1;
+}
+
 int64_t letter_lines(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch)
 {
     if (letter->origin != TOPIC_TRANSACTIONS && letter->origin != TOPIC_TRANSACTIONS_RETRY &&
@@ -299,5 +304,5 @@ int64_t letter_lines(const struct letter *letter, struct codec *codec, struct co
     struct event event;
     if (letter->line_alone || !letter_event(letter, codec, scratch, &event))
         return 1;
-    return event.transaction.line_count > 0 ? (int64_t)event.transaction.line_count : 1;
+    return letter_event_lines(&event.transaction);
 }

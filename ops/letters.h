@@ -62,5 +62,7 @@ char *letter_ref_write(const struct letter_ref *ref, char to[LETTER_REF_SIZE]);
 /* How many lines of sale it stands for: a row or a line is one, a whole transaction its lines, undecodable bytes one, a
  * reference record none. */
 int64_t letter_lines(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch);
+/* The lines of one transaction: a document without any counts as one. */
+int64_t letter_event_lines(const struct transaction *transaction);
 /* The event in it, if it decodes. */
 bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch, struct event *ret);
