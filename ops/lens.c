@@ -19,6 +19,13 @@ static const struct verb verbs[] = {
     { "status", "status", "what runs, since when, and what it waits for", verb_status, false },
     { "env", "env [--export]", "the services' addresses as shell assignments", verb_env, false },
     { "doctor", "doctor", "check this machine, each finding with the next command", verb_doctor, true },
+    { "wait", "wait [--timeout S]", "until all that was produced is credited", verb_wait, false },
+    { "report", "report [--top N]", "lines read, good, bad by reason; transactions, points, customers", verb_report, false },
+    { "customer", "customer ID [--limit N]", "a customer's balance in both stores, and the last postings", verb_customer, false },
+    { "ledger", "ledger ID [--limit N]", "ledger rows of a customer or a transaction, by rule and line", verb_ledger, false },
+    { "dlq", "dlq list|show REF|stats [--code C] [--stage S] [--topic T] [--since T] [--limit N]",
+      "what was refused and why (redrive and discard are not there yet)", verb_dlq, false },
+    { "config", "config [--defaults]", "every setting with its value, unit and default", verb_config, true },
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };
 
