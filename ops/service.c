@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* supervise/status: TAI64N time (12 bytes), pid (4, little endian), paused, wanted 'u' or 'd', got TERM, state. */
@@ -119,6 +120,9 @@ enum ll_status supervisor_start(const char *home, struct ll_err *err)
     int log = open(path_of(path, "%s/log/supervisor.log", home), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0)
         return ll_fail(err, LL_FATAL, "cannot write %s: %s", path, strerror(errno));
+    /* runsvdir waits for a second when its directory has just changed. */
+    struct timespec past[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_sec = 1 } };
+    utimensat(AT_FDCWD, path_of(path, "%s/service", home), past, 0);
     pid_t pid = fork();
     if (pid == 0)
         become_supervisor(home, log);

@@ -36,6 +36,7 @@ struct up {
     struct stack_options options;
     bool no_processes;
     bool changed[STACK_SERVICE_COUNT];
+    pid_t ran_as[STACK_SERVICE_COUNT]; /* before its files were looked at; 0: it did not run */
     int64_t begun_ms, ready_ms[STACK_SERVICE_COUNT]; /* since begun */
     int topics_created, migrations_applied;
 };
@@ -125,10 +126,11 @@ static enum ll_status prepare(struct up *up, struct ll_err *err)
     struct stack *stack = &up->stack;
     bool is_ours[STACK_SERVICE_COUNT] = { false };
     char dir[PATH_SIZE];
-    for (int at = 0; at < STACK_PROCESS_FIRST; at++) {
+    for (int at = 0; at < STACK_SERVICE_COUNT; at++) {
         struct service_state state;
         service_read(stack_service_dir(stack, (enum stack_service)at, dir), &state);
         is_ours[at] = state.step == SERVICE_RUNNING;
+        up->ran_as[at] = is_ours[at] ? state.pid : 0;
         if (is_ours[at] && up->options.new_ports)
             return ll_fail(err, LL_FATAL, "--new-ports needs a stopped stack; next: lens down");
     }
@@ -171,7 +173,8 @@ static enum ll_status start_service(struct up *up, enum stack_service service, s
     char dir[PATH_SIZE], path[PATH_SIZE];
     struct service_state state;
     service_read(stack_service_dir(&up->stack, service, dir), &state);
-    bool is_old = state.step == SERVICE_RUNNING && (up->changed[service] || machine_program_is_gone(state.pid));
+    bool is_old = state.step == SERVICE_RUNNING && state.pid == up->ran_as[service] &&
+                  (up->changed[service] || machine_program_is_gone(state.pid));
     enum ll_status status = path_remove(path_of(path, "%s/down", dir), err);
     if (status != LL_OK)
         return status;
