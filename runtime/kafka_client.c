@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 enum { HEALTH_MS = 1000, PROBE_MS = 200 };
 
@@ -76,9 +77,14 @@ static enum ll_status set_security(rd_kafka_conf_t *settings, const struct confi
         {"ssl.certificate.location", config->kafka.ssl_certificate_file},
         {"ssl.key.location", config->kafka.ssl_key_file},
     };
-    for (size_t at = 0; at < sizeof files / sizeof files[0] && status == LL_OK; at++)
-        if (files[at][1][0] != '\0')
-            status = kafka_set(settings, files[at][0], files[at][1], err);
+    for (size_t at = 0; at < sizeof files / sizeof files[0] && status == LL_OK; at++) {
+        if (files[at][1][0] == '\0')
+            continue;
+        /* OpenSSL's own words would not name the file. */
+        if (access(files[at][1], R_OK) != 0)
+            return ll_fail(err, LL_FATAL, "kafka: %s: %s", files[at][1], strerror(errno));
+        status = kafka_set(settings, files[at][0], files[at][1], err);
+    }
     if (status != LL_OK || strncmp(config->kafka.security_protocol, "sasl_", 5) != 0)
         return status;
     char password[256];

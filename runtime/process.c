@@ -144,6 +144,11 @@ static enum ll_status check_offline(const struct config *config, struct ll_err *
     for (size_t at = 0; at < sizeof secrets / sizeof secrets[0] && status == LL_OK; at++)
         status = config_secret(secrets[at], secret, sizeof secret, err);
     explicit_bzero(secret, sizeof secret);
+    const char *const files[] = {config->kafka.ssl_ca_file, config->kafka.ssl_certificate_file,
+                                 config->kafka.ssl_key_file, config->postgres.sslrootcert_file};
+    for (size_t at = 0; at < sizeof files / sizeof files[0] && status == LL_OK; at++)
+        if (files[at][0] != '\0' && access(files[at], R_OK) != 0)
+            status = ll_fail(err, LL_FATAL, "%s: %s", files[at], strerror(errno));
     return status;
 }
 
