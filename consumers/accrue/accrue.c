@@ -130,8 +130,9 @@ void batch_drop(struct accrue *accrue)
 static void batch_take(struct accrue *accrue, const struct bus_record *record)
 {
     struct owned *owned = owned_of(accrue, record->partition);
-    if (owned == NULL || owned->state != OWNED_READY || record->offset < owned->memory.next) {
-        struct bus_record gone = *record; /* of an assignment that has ended */
+    /* Before a restart of the bus nothing is taken: a batch may have been dropped, and this one would leave a gap. */
+    if (owned == NULL || owned->state != OWNED_READY || accrue->restart || record->offset < owned->memory.next) {
+        struct bus_record gone = *record;
         accrue->bus.ops->release(accrue->bus.self, &gone);
         return;
     }
@@ -441,12 +442,12 @@ static void beat(struct accrue *accrue)
         unclaimed += owned->state == OWNED_UNCLAIMED;
         held += owned->memory.counts.held;
         unflushed += owned->memory.filling->events;
-        if (owned->state != OWNED_READY || owned->in_batch)
+        if (owned->state != OWNED_READY || owned->in_batch || accrue->restart)
             continue;
         int64_t first = owned->memory.next;
         int64_t position = accrue->bus.ops->position(accrue->bus.self, TOPIC_TRANSACTIONS_VALID, owned->memory.number);
         if (position > first)
-            owned->memory.next = position;
+            owned->memory.next = position; /* all that was polled is decided: what lies between are markers */
         if (!owned->stale && (owned->memory.next > first ||
                               now_ms - owned->applied_at_ms >= accrue->config->accrue.flush_ms)) {
             partition_begin_batch(&owned->memory);

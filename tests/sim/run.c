@@ -1,0 +1,354 @@
+#include "tests/sim/world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SETTLE_STEPS_MAX = 20000, WALL_BASE_MS = 1000000000 };
+
+const char *const sim_bug_names[BUGS] = {
+    [BUG_NONE] = "none",
+    [BUG_REDIS_SKIP] = "redis-skip",
+    [BUG_WATERMARK_APART] = "watermark-apart",
+    [BUG_EPOCH_UNCHECKED] = "epoch-unchecked",
+    [BUG_MISS_FINAL] = "miss-final",
+    [BUG_ZERO_ROWS] = "zero-rows",
+    [BUG_WALL_EXPIRY] = "wall-expiry",
+    [BUG_IDLE_UNCHECKED] = "idle-unchecked",
+    [BUG_REDIS_UNGUARDED] = "redis-unguarded",
+};
+
+/* splitmix64 */
+uint32_t sim_random(struct sim_world *world, uint32_t below)
+{
+    uint64_t z = world->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return (uint32_t)((z ^ (z >> 31)) >> 33) % below;
+}
+
+void sim_say(struct sim_world *world, const char *format, ...)
+{
+    if (world->trace == NULL || world->trace_size + 256 > SIM_TRACE_SIZE)
+        return;
+    char *to = world->trace + world->trace_size;
+    int size = snprintf(to, 16, "%5lld ", (long long)world->step);
+    va_list arguments;
+    va_start(arguments, format);
+    size += vsnprintf(to + size, 200, format, arguments);
+    va_end(arguments);
+    size = size > 220 ? 220 : size;
+    to[size] = '\n';
+    world->trace_size += (size_t)size + 1;
+}
+
+void sim_bad(struct sim_world *world, const char *format, ...)
+{
+    size_t at = strlen(world->bad);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(world->bad + at, sizeof world->bad - at, format, arguments);
+    va_end(arguments);
+    at = strlen(world->bad);
+    if (at + 2 < sizeof world->bad)
+        memcpy(world->bad + at, "\n", 2);
+}
+
+/* ---- clock, history, faults at calls ---- */
+
+static int64_t wall_ms(void *self)
+{
+    struct sim_world *world = self;
+    return WALL_BASE_MS + ++world->now_ms; /* no two claims at one time */
+}
+
+static int64_t steady_ms(void *self)
+{
+    struct sim_world *world = self;
+    return world->now_ms;
+}
+
+struct clock_source sim_clock(struct sim_world *world) { return (struct clock_source){ wall_ms, steady_ms, world }; }
+
+void sim_postgres_remember(struct sim_world *world)
+{
+    if (world->postgres_history_count < SIM_HISTORY_MAX)
+        world->postgres_history[world->postgres_history_count++] = world->postgres;
+}
+
+void sim_redis_remember(struct sim_world *world)
+{
+    if (world->redis_history_count < SIM_HISTORY_MAX)
+        world->redis_history[world->redis_history_count++] = world->redis;
+}
+
+enum sim_fault sim_call(struct sim_client *client, const char *what, bool writes)
+{
+    struct sim_world *world = client->world;
+    world->now_ms += sim_random(world, 3);
+    if (world->faults_left == 0 || sim_random(world, 1000) >= (uint32_t)world->fault_per_mille)
+        return FAULT_NONE;
+    static const enum sim_fault writing[] = { FAULT_CRASH_BEFORE, FAULT_CRASH_AFTER, FAULT_LOST, FAULT_DROP, FAULT_LATE };
+    static const enum sim_fault reading[] = { FAULT_CRASH_BEFORE, FAULT_DROP };
+    enum sim_fault fault = writes ? writing[sim_random(world, 5)] : reading[sim_random(world, 2)];
+    world->faults_left--;
+    world->faults_done++;
+    static const char *const names[] = { "none", "crash before", "crash after", "lost reply", "dropped", "late" };
+    sim_say(world, "!! %d %s: %s", client->number, what, names[fault]);
+    return fault;
+}
+
+void sim_crash_if(struct sim_client *client, enum sim_fault fault, enum sim_fault when)
+{
+    if (fault == when && (fault == FAULT_CRASH_BEFORE || fault == FAULT_CRASH_AFTER)) {
+        client->alive = false;
+        longjmp(client->world->crash, 1);
+    }
+}
+
+/* ---- processes ---- */
+
+static struct sim_client *spawn(struct sim_world *world)
+{
+    if (world->client_count == SIM_CLIENTS_MAX)
+        return NULL;
+    struct sim_client *client = calloc(1, sizeof *client);
+    if (client == NULL)
+        abort();
+    client->world = world;
+    client->number = world->client_count;
+    client->alive = true;
+    client->notices_at = world->step;
+    world->clients[world->client_count++] = client;
+    accrue_init(&client->accrue, &world->config, NULL, sim_bus(client), sim_ledger(client), sim_hot(client),
+                sim_clock(world), world->codec, world->calendar);
+    return client;
+}
+
+static void replace(struct sim_world *world, int dead, int64_t notice_steps)
+{
+    struct sim_client *client = spawn(world);
+    if (client == NULL)
+        return;
+    for (int32_t p = 0; p < SIM_PARTITIONS; p++)
+        if (world->owner[p] == dead)
+            sim_assign(world, p, client->number, notice_steps);
+}
+
+static int random_owner(struct sim_world *world) { return world->owner[sim_random(world, SIM_PARTITIONS)]; }
+
+static void world_fault(struct sim_world *world)
+{
+    static const char *const names[] = { "kill",      "pause and replace", "rebalance", "wipe redis", "redis back one",
+                                         "redis far back", "postgres back one", "postgres far back", "postgres down",
+                                         "redis down", "time passes" };
+    uint32_t kind = sim_random(world, sizeof names / sizeof names[0]);
+    sim_say(world, "!! %s", names[kind]);
+    world->faults_left--;
+    world->faults_done++;
+    int client = random_owner(world);
+    switch (kind) {
+    case 0:
+        world->clients[client]->alive = false;
+        replace(world, client, 0);
+        break;
+    case 1: {
+        int64_t steps = 1 + sim_random(world, 200);
+        world->clients[client]->asleep_until = world->step + steps;
+        replace(world, client, steps + sim_random(world, 20));
+        break;
+    }
+    case 2: {
+        struct sim_client *joined = spawn(world);
+        if (joined != NULL)
+            sim_assign(world, (int32_t)sim_random(world, SIM_PARTITIONS), joined->number, sim_random(world, 20));
+        break;
+    }
+    case 3:
+        for (int i = 0; i < SIM_PARTITIONS; i++)
+            world->redis.shards[i] = (struct sim_shard){ .epoch = -1, .next = -1, .token = -1 };
+        sim_redis_remember(world);
+        break;
+    case 4:
+    case 5:
+        if (world->redis_history_count > 1)
+            world->redis = world->redis_history[kind == 4 ? world->redis_history_count - 2
+                                                          : world->redis_history_count / 2];
+        sim_redis_remember(world);
+        break;
+    case 6:
+    case 7:
+        if (world->postgres_history_count > 1)
+            world->postgres = world->postgres_history[kind == 6 ? world->postgres_history_count - 2
+                                                                : world->postgres_history_count / 2];
+        sim_postgres_remember(world);
+        break;
+    case 8:
+        world->postgres_down_until = world->step + 1 + sim_random(world, 100);
+        break;
+    case 9:
+        world->redis_down_until = world->step + 1 + sim_random(world, 100);
+        break;
+    default:
+        world->now_ms += world->config.accrue.hold_ms * 2;
+        break;
+    }
+}
+
+/* ---- one step ---- */
+
+static void late_arrivals(struct sim_world *world)
+{
+    for (size_t i = world->late_count; i-- > 0;) {
+        if (world->late[i].at_step > world->step)
+            continue;
+        enum store_reply reply = sim_postgres_commit(world, world->late[i].flush);
+        sim_say(world, "  late flush of %d -> %d", world->late[i].client, reply);
+        free(world->late[i].flush);
+        world->late[i] = world->late[--world->late_count];
+    }
+}
+
+static void plant_before_step(struct sim_client *client)
+{
+    if (client->world->bug != BUG_IDLE_UNCHECKED)
+        return;
+    client->accrue.marks_at_ms = client->world->now_ms;
+    for (size_t i = 0; i < client->accrue.owned_count; i++)
+        client->accrue.owned[i].applied_at_ms = client->world->now_ms;
+}
+
+static void client_step(struct sim_world *world, struct sim_client *client)
+{
+    struct ll_err err = { "" };
+    world->running = client;
+    if (setjmp(world->crash) != 0) {
+        replace(world, world->running->number, 0);
+        return;
+    }
+    plant_before_step(client);
+    if (accrue_step(&client->accrue, &err) == LL_FATAL) {
+        sim_bad(world, "%d stops: %s", client->number, err.text);
+        client->alive = false;
+    }
+}
+
+static void step(struct sim_world *world)
+{
+    world->step++;
+    world->now_ms++;
+    late_arrivals(world);
+    if (world->faults_left > 0 && sim_random(world, 1000) < (uint32_t)world->fault_per_mille)
+        world_fault(world);
+    int ready[SIM_CLIENTS_MAX], count = 0;
+    for (int i = 0; i < world->client_count; i++)
+        if (world->clients[i]->alive && world->clients[i]->asleep_until <= world->step)
+            ready[count++] = i;
+    if (count > 0)
+        client_step(world, world->clients[ready[sim_random(world, (uint32_t)count)]]);
+}
+
+static bool is_quiet(const struct sim_world *world)
+{
+    for (int i = 0; i < SIM_PARTITIONS; i++) {
+        const struct sim_table *table = &world->postgres.tables[i];
+        const struct sim_shard *shard = &world->redis.shards[i];
+        if (table->next != world->logs[i].end || shard->next != table->next || shard->epoch != table->epoch ||
+            shard->token >= 0)
+            return false;
+    }
+    for (int i = 0; i < world->client_count; i++)
+        if (world->clients[i]->alive && world->clients[i]->asleep_until > world->step)
+            return false;
+    return world->late_count == 0;
+}
+
+/* ---- one run ---- */
+
+static void world_open(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults)
+{
+    struct ll_err err;
+    world->random = seed * 0x2545f4914f6cdd1du + 12345;
+    world->bug = bug;
+    config_defaults(&world->config);
+    world->config.accrue.batch_events = 1 + sim_random(world, 6);
+    world->config.accrue.batch_ms = 1000;
+    world->config.accrue.flush_ms = 5 + sim_random(world, 40);
+    world->config.accrue.flush_events = 1 + sim_random(world, 12);
+    world->config.accrue.hold_ms = 5000;
+    world->config.accrue.dedupe_events = sim_random(world, 2) == 0 ? 1000000 : 1 + sim_random(world, 4);
+    world->config.accrue.customers_max = sim_random(world, 2) == 0 ? 1000000 : 1 + sim_random(world, 2);
+    world->faults_left = faults == 0 ? 0 : (int)sim_random(world, (uint32_t)faults + 1);
+    static const int per_mille[] = { 10, 30, 80 };
+    world->fault_per_mille = per_mille[sim_random(world, 3)];
+    if (world->codec == NULL && codec_new(LENS_SOURCE_DIR "/schemas", NULL, &world->codec, &err) != LL_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(1);
+    }
+    if (world->calendar == NULL && calendar_new("Europe/London", &world->calendar, &err) != LL_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        exit(1);
+    }
+    for (int i = 0; i < SIM_PARTITIONS; i++) {
+        world->owner[i] = -1;
+        world->redis.shards[i] = (struct sim_shard){ .epoch = -1, .next = -1, .token = -1 };
+    }
+    sim_make_logs(world);
+    struct sim_client *first = spawn(world), *second = sim_random(world, 2) == 0 ? spawn(world) : first;
+    for (int32_t p = 0; p < SIM_PARTITIONS; p++)
+        sim_assign(world, p, (p == 0 ? first : second)->number, 0);
+}
+
+static void run_close(struct sim_world *world)
+{
+    for (int i = 0; i < world->client_count; i++) {
+        accrue_done(&world->clients[i]->accrue);
+        free(world->clients[i]);
+    }
+    for (size_t i = 0; i < world->late_count; i++)
+        free(world->late[i].flush);
+    arena_done(&world->memory);
+}
+
+bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults)
+{
+    struct sim_world kept = { .codec = world->codec,
+                              .calendar = world->calendar,
+                              .postgres_history = world->postgres_history,
+                              .redis_history = world->redis_history,
+                              .trace = world->trace };
+    memset(world, 0, sizeof *world);
+    world->codec = kept.codec;
+    world->calendar = kept.calendar;
+    world->postgres_history = kept.postgres_history;
+    world->redis_history = kept.redis_history;
+    world->trace = kept.trace;
+    if (world->postgres_history == NULL) {
+        world->postgres_history = malloc(SIM_HISTORY_MAX * sizeof *world->postgres_history);
+        world->redis_history = malloc(SIM_HISTORY_MAX * sizeof *world->redis_history);
+    }
+    world_open(world, seed, bug, faults);
+    int64_t quiet = 0, bound = 0;
+    while (quiet < 300 && bound < SETTLE_STEPS_MAX) {
+        step(world);
+        if (world->faults_left > 0 && world->step > 1500)
+            world->faults_left = 0;
+        quiet = world->faults_left == 0 && is_quiet(world) ? quiet + 1 : 0;
+        bound += world->faults_left == 0;
+    }
+    if (bound >= SETTLE_STEPS_MAX)
+        sim_bad(world, "not quiet after %d steps", SETTLE_STEPS_MAX);
+    sim_check(world);
+    run_close(world);
+    return world->bad[0] == '\0';
+}
+
+void sim_world_done(struct sim_world *world)
+{
+    codec_free(world->codec);
+    calendar_free(world->calendar);
+    free(world->postgres_history);
+    free(world->redis_history);
+    free(world->trace);
+}
