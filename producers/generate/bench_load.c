@@ -1,5 +1,6 @@
 #include "producers/generate/bench_load.h"
 
+#include "producers/generate/pace.h"
 #include "producers/generate/prng.h"
 #include "runtime/clock.h"
 #include "runtime/kafka.h"
@@ -9,7 +10,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 enum {
     LINES = 3,
@@ -18,7 +18,6 @@ enum {
     PARTITIONS_MAX = 1024,
     VALUE_SIZE_MAX = 1024,
     FLUSH_TIMEOUT_MS = 120000,
-    PACE_NS = 1000000, /* a steady rate is kept within a millisecond */
 };
 
 struct load {
@@ -122,39 +121,17 @@ static enum ll_status send_rules(struct load *load, struct ll_err *err)
     return status;
 }
 
-static int64_t steady_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-static void wait_until_ns(int64_t at_ns)
-{
-    struct timespec at = { .tv_sec = (time_t)(at_ns / 1000000000), .tv_nsec = (long)(at_ns % 1000000000) };
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) != 0)
-        ;
-}
-
 static enum ll_status send_all(struct load *load, const struct config *config, int64_t events, int64_t rate_per_s,
                                struct bench_truth *truth, struct ll_err *err)
 {
     enum { TIME_EVERY = 1024 };
     struct clock_source clock = clock_real();
-    int64_t start_ns = steady_ns();
+    struct pace pace = pace_of(rate_per_s);
     enum ll_status status = LL_OK;
     truth->first_ms = clock.wall_ms(clock.self);
     for (int64_t sent = 0; status == LL_OK && sent < events;) {
-        int64_t due = events;
-        if (rate_per_s > 0) {
-            int64_t now_ns = steady_ns();
-            due = (now_ns - start_ns) / 1000 * rate_per_s / 1000000 + 1;
-            due = due < events ? due : events;
-            if (due <= sent) {
-                wait_until_ns(now_ns + PACE_NS);
-                continue;
-            }
-        }
+        int64_t due = pace_wait(&pace, sent);
+        due = due < events ? due : events;
         for (; status == LL_OK && sent < due; sent++) {
             if (sent % TIME_EVERY == 0 || rate_per_s > 0)
                 load->event_time_ms = clock.wall_ms(clock.self);
@@ -166,7 +143,7 @@ static enum ll_status send_all(struct load *load, const struct config *config, i
     truth->last_ms = clock.wall_ms(clock.self);
     if (status == LL_OK)
         status = load->producer.ops->flush(load->producer.self, FLUSH_TIMEOUT_MS, err);
-    truth->elapsed_ms = (steady_ns() - start_ns) / 1000000;
+    truth->elapsed_ms = (pace_now_ns() - pace.start_ns) / 1000000;
     return status;
 }
 
