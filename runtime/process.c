@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,6 +47,13 @@ static void on_stop(int number)
 bool process_stopping(void)
 {
     return stop_flag != 0;
+}
+
+void process_pause(int ms)
+{
+    enum { SLICE_MS = 20 }; /* a signal between the test and the sleep is seen after one slice */
+    for (int left_ms = ms; left_ms > 0 && !process_stopping(); left_ms -= SLICE_MS)
+        nanosleep(&(struct timespec){ .tv_nsec = SLICE_MS * 1000000L }, NULL);
 }
 
 void process_take_signals(void)
