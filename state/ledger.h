@@ -114,7 +114,7 @@ struct ledger_ops {
     enum store_reply (*accounts)(void *self, const struct ledger_mark *mark, ledger_balance_fn *each, void *arg,
                                  struct ll_err *err);
     /* Every posting of the partition whose identity_hash is among identities or sales, or whose sale_hash is among sales:
-     * each once, ascending by (offset, seq). */
+     * ascending by (offset, seq), so that a sale comes before its returns. The same row may come again right behind. */
     enum store_reply (*find)(void *self, int32_t partition, const int64_t *identities, size_t identity_count,
                              const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                              struct ll_err *err);
