@@ -25,6 +25,10 @@ static const struct verb verbs[] = {
     { "ledger", "ledger ID [--limit N]", "ledger rows of a customer or a transaction, by rule and line", verb_ledger, false },
     { "dlq", "dlq list|show REF|stats [--code C] [--stage S] [--topic T] [--since T] [--limit N]",
       "what was refused and why (redrive and discard are not there yet)", verb_dlq, false },
+    { "rules", "rules check|publish FILE [--yes] | show [VERSION]", "check a rule set, publish it, show what is published", verb_rules, false },
+    { "generate", "generate --out DIR [--seed N] [--days N] [--customers N] [--products N] [--stores N] [--sales N] [--start DATE]"
+      " [--defects PERCENT] [--returns PERCENT] [--duplicates PERCENT] [--currency CODE] [--topics [--rate N]]",
+      "synthetic sales, as CSV files or onto the topics", verb_generate, true },
     { "config", "config [--defaults]", "every setting with its value, unit and default", verb_config, true },
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };

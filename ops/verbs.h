@@ -18,3 +18,5 @@ int verb_dlq(struct lens *lens, int argc, char **argv);
 int verb_verify(struct lens *lens, int argc, char **argv);
 int verb_config(struct lens *lens, int argc, char **argv);
 int verb_bench(struct lens *lens, int argc, char **argv);
+int verb_rules(struct lens *lens, int argc, char **argv);
+int verb_generate(struct lens *lens, int argc, char **argv);
