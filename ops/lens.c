@@ -19,6 +19,8 @@ static const struct verb verbs[] = {
     { "status", "status", "what runs, since when, and what it waits for", verb_status, false },
     { "env", "env [--export]", "the services' addresses as shell assignments", verb_env, false },
     { "doctor", "doctor", "check this machine, each finding with the next command", verb_doctor, true },
+    { "import", "import PROFILE FILE...|DIRECTORY [--again] [--dry-run]", "CSV files onto the topics, each row once; goes on where it was stopped",
+      verb_import, false },
     { "wait", "wait [--timeout S]", "until all that was produced is credited", verb_wait, false },
     { "report", "report [--top N]", "lines read, good, bad by reason; transactions, points, customers", verb_report, false },
     { "customer", "customer ID [--limit N]", "a customer's balance in both stores, and the last postings", verb_customer, false },

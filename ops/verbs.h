@@ -20,3 +20,4 @@ int verb_config(struct lens *lens, int argc, char **argv);
 int verb_bench(struct lens *lens, int argc, char **argv);
 int verb_rules(struct lens *lens, int argc, char **argv);
 int verb_generate(struct lens *lens, int argc, char **argv);
+int verb_import(struct lens *lens, int argc, char **argv);
