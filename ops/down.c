@@ -87,11 +87,12 @@ static int stop_supervisors(struct lens *lens, const struct stack *stack)
     const char *home = lens->config.home;
     char dir[PATH_SIZE];
     pid_t supervisor = supervisor_pid(home);
+    bool is_supervised = supervisor > 0;
     if (supervisor > 0)
         kill(supervisor, SIGHUP); /* it tells every runsv to stop, and leaves */
     for (int at = 0; at < STACK_SERVICE_COUNT; at++) /* those that it does not know any more */
-        service_command(stack_service_dir(stack, (enum stack_service)at, dir), "x");
-    int64_t until_ms = steady_ms() + EXIT_MS_MAX;
+        is_supervised = service_command(stack_service_dir(stack, (enum stack_service)at, dir), "x") || is_supervised;
+    int64_t until_ms = steady_ms() + (is_supervised ? EXIT_MS_MAX : 0);
     while (machine_each_of_stack(home, NULL, NULL) > 0 && steady_ms() < until_ms)
         machine_pause_ms(POLL_MS);
     return sweep(home);

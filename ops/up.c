@@ -23,7 +23,7 @@
 
 enum {
     READY_MS_MAX = 90000,  /* a JVM on a loaded machine; a hopeless start is seen much earlier, by its deaths */
-    EXTERNAL_MS_MAX = 10000,
+    EXTERNAL_MS_MAX = 5000,
     RUNSV_MS_MAX = 10000,  /* runsvdir looks for new services every five seconds */
     ASK_MS = 1000,
     POLL_MS = 20,
