@@ -124,8 +124,10 @@ static inline enum code cursor_text(struct cursor *cursor, uint32_t limit, struc
     enum code code = cursor_bytes(cursor, limit, &text);
     if (code != CODE_NONE)
         return code;
-    if (!utf8_valid(text))
+    if (!utf8_valid(text)) {
+        cursor->at -= text.size; /* where it stands, for the message */
         return CODE_DECODE_VALUE;
+    }
     *ret = text;
     return CODE_NONE;
 }

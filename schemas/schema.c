@@ -306,32 +306,6 @@ static const struct schema_node *parse_type(struct parser *parser, const json_t 
     return refuse(parser, "a type that is neither a name, an object nor a list", "");
 }
 
-enum finite { UNSEEN, OPEN, FINITE };
-
-/* A record that holds itself with no union, array or map between has no finite value. Only records lead on. */
-static bool is_finite(const struct schema_node *node, unsigned char *seen)
-{
-    if (node->type != SCHEMA_RECORD || seen[node->index] == FINITE)
-        return true;
-    if (seen[node->index] == OPEN)
-        return false;
-    seen[node->index] = OPEN;
-    for (uint32_t i = 0; i < node->count; i++)
-        if (!is_finite(node->fields[i].type, seen))
-            return false;
-    seen[node->index] = FINITE;
-    return true;
-}
-
-static bool all_finite(struct parser *parser)
-{
-    unsigned char *seen = arena_take(&parser->schema->arena, parser->schema->node_count);
-    for (uint32_t i = 0; i < parser->named_count; i++)
-        if (!is_finite(parser->named[i], seen))
-            return refuse(parser, "a record that holds itself without end", parser->named[i]->name) != NULL;
-    return true;
-}
-
 enum ll_status schema_parse(const char *json, size_t size, struct schema **ret, struct ll_err *err)
 {
     json_error_t at;
@@ -351,7 +325,7 @@ enum ll_status schema_parse(const char *json, size_t size, struct schema **ret, 
         goto out;
     }
     schema->root = parse_type(parser, schema->json, "", 0);
-    if (schema->root == NULL || !all_finite(parser))
+    if (schema->root == NULL)
         goto out;
     status = LL_OK;
     *ret = schema;

@@ -2,7 +2,8 @@
  * schema.h - an Avro schema as JSON text, parsed into a small graph of nodes that the compiler and the walker can follow.
  * Shape:  everything lives in the schema's arena; nodes of recursive types point back. Names are full names. Unlike
  *         avro-c, it keeps what resolution needs (defaults, aliases, logical types, an enum's default) and refuses what
- *         can have no finite value or is forbidden (LIMITS 2, D11 to D13).
+ *         the specification forbids (LIMITS 2, D11 to D13). A record that holds itself without end is a schema; a value of
+ *         it is refused for its depth.
  * Errors: LL_POISON, with the place in words. Schemas come from a registry too: nothing about them is trusted.
  * Source: Avro 1.11 specification, "Schema Declaration", "Parsing Canonical Form for Schemas".
  */
