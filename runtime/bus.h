@@ -44,7 +44,7 @@ enum bus_event {
     BUS_RECORD,   /* *ret is a record; release it when done */
     BUS_ASSIGNED, /* these partitions are ours now (changed()); nothing flows until start() */
     BUS_REVOKED,  /* these go (changed(), *lost tells whether they are gone already); let go of them, then call stop() */
-    BUS_DOWN,     /* no broker answers; go on polling (err says) */
+    BUS_DOWN,     /* no broker answers (err says): in place of BUS_NONE until one does; go on polling */
     BUS_BROKEN,   /* fatal: fenced, or offset out of range (err says); stop the process */
 };
 

@@ -384,7 +384,9 @@ enum ll_status config_secret(const char *path, char *to, size_t size, struct ll_
 
 static char *join(const char *folder, const char *name, char *to, size_t size)
 {
-    snprintf(to, size, "%s/%s", folder, name);
+    int used = snprintf(to, size, "%s/%s", folder, name);
+    if (used < 0 || (size_t)used >= size)
+        to[0] = '\0'; /* a cut path would be another file's */
     return to;
 }
 

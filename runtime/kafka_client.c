@@ -206,16 +206,17 @@ enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *e
     }
     struct clock_source clock = clock_real();
     int64_t now_ms = clock.steady_ms(clock.self);
-    if (client->told_ms != 0 && now_ms - client->told_ms < HEALTH_MS)
-        return BUS_NONE;
-    if (answers(client)) {
-        client->is_down = false;
-        client->told_ms = 0;
-        log_line(LOG_INFO, "kafka_up", "role=%s address=%s", client->role, log_quote_c(client->address));
-        return BUS_NONE;
+    if (client->asked_ms == 0 || now_ms - client->asked_ms >= HEALTH_MS) {
+        client->asked_ms = now_ms;
+        if (answers(client)) {
+            client->is_down = false;
+            client->asked_ms = 0;
+            log_line(LOG_INFO, "kafka_up", "role=%s address=%s", client->role, log_quote_c(client->address));
+            return BUS_NONE;
+        }
     }
-    client->told_ms = now_ms;
-    ll_fail(err, LL_RETRY, "kafka %.100s: no broker answers: %s", client->address, client->trouble);
+    ll_fail(err, LL_RETRY, "kafka %.100s: no broker answers%s%s", client->address,
+            client->trouble[0] == '\0' ? "" : ": ", client->trouble);
     return BUS_DOWN;
 }
 

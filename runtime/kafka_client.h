@@ -26,7 +26,7 @@ struct kafka_client {
     char trouble[256]; /* why the last connection failed */
     bool is_down;      /* no broker answers */
     bool is_broken;    /* fatal; trouble says why */
-    int64_t told_ms;   /* when the caller last heard of it */
+    int64_t asked_ms;  /* while down: when the broker was last asked whether it is there */
 };
 
 /* Settings alike for all, with the callbacks; *ret is taken by kafka_client_start, or destroyed by the
@@ -47,8 +47,8 @@ bool kafka_client_end(struct kafka_client *client, int timeout_ms);
 /* A fatal error was seen: notes why. */
 void kafka_client_broke(struct kafka_client *client, rd_kafka_t *rk);
 
-/* BUS_DOWN or BUS_BROKEN if the caller must hear of it now, else BUS_NONE. Down is repeated once a second;
- * while down it asks the broker, so that it also ends where no record flows. */
+/* BUS_DOWN, again and again until a broker answers, or BUS_BROKEN, else BUS_NONE. While down the broker is
+ * asked once a second, so that it also ends where no record flows. */
 enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *err);
 
 /* "kafka 127.0.0.1:9092: what: librdkafka's words" and the status that the code asks for: LL_RETRY, or

@@ -276,10 +276,10 @@ Test(no_kafka, a_broker_that_is_away_is_told_and_waited_for)
     int downs = 0;
     for (int at = 0; at < 15; at++) {
         enum bus_event event = consumer.ops->poll(consumer.self, 100, &record, &err);
-        cr_assert(event == BUS_NONE || event == BUS_DOWN);
+        cr_expect(event == BUS_DOWN || (event == BUS_NONE && downs == 0), "said until it is over");
         downs += event == BUS_DOWN;
     }
-    cr_expect(downs >= 1 && downs <= 4, "%d: about once a second", downs);
+    cr_expect_geq(downs, 10);
     cr_expect_not_null(strstr(err.text, "no broker answers"), "%s", err.text);
     consumer.ops->close(consumer.self);
 }
