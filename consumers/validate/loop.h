@@ -67,6 +67,7 @@ struct validate {
     int64_t opened_at_ms; /* steady */
     int64_t record_count;
     struct tally tally;
+    int64_t busy_ms, busy_count; /* steady, of the last commit; records since memory was given back */
 
     int64_t warned_since_ms; /* steady */
     int warned_count;

@@ -5,6 +5,7 @@
 #include <string.h>
 
 /* An event time outside of these is a mistaken unit (seconds, microseconds) or an absent value, not a time. */
+#define DAY_MS INT64_C(86400000)
 #define TIME_MIN_MS INT64_C(631152000000)  /* 1990-01-01 */
 #define TIME_MAX_MS INT64_C(4102444800000) /* 2100-01-01 */
 
@@ -58,27 +59,26 @@ static int64_t as_of(const struct transaction *transaction)
     return time_ms >= TIME_MIN_MS && time_ms < TIME_MAX_MS ? time_ms : INT64_MAX;
 }
 
-static uint64_t check_header_references(const struct quality_frame *frame, const struct transaction *transaction)
+/* Open on the day itself, whatever the time zone: only near an end the calendar is asked. */
+static bool is_open(const struct quality_frame *frame, const struct reference_store *store, int64_t time_ms)
 {
-    const struct settings_source *source = frame->source;
+    int64_t utc_day = time_ms / DAY_MS;
+    if (store->opened_day < utc_day && utc_day + 1 < store->closed_day)
+        return true;
+    int32_t day = calendar_day(frame->calendar, time_ms);
+    return store->opened_day <= day && day < store->closed_day;
+}
+
+static uint64_t check_store(const struct quality_frame *frame, const struct transaction *transaction,
+                            const struct reference_seek *seek)
+{
+    struct reference_store store;
     int64_t time_ms = as_of(transaction);
-    uint64_t codes = 0;
-    if (source->required[REFERENCE_STORE]) {
-        struct reference_store store;
-        if (missing(transaction->store_id))
-            codes |= code_bit(CODE_STORE_MISSING);
-        else if (!references_store(frame->references, transaction->store_id, time_ms, &store))
-            codes |= code_bit(CODE_STORE_UNKNOWN);
-        else if ((store.opened_day != INT32_MIN || store.closed_day != INT32_MAX) && time_ms != INT64_MAX) {
-            int32_t day = calendar_day(frame->calendar, time_ms);
-            if (day < store.opened_day || day >= store.closed_day)
-                codes |= code_bit(CODE_STORE_CLOSED);
-        }
-    }
-    if (source->required[REFERENCE_CUSTOMER] && transaction->customer_id.data != NULL &&
-        !references_customer(frame->references, transaction->customer_id, time_ms))
-        codes |= code_bit(CODE_CUSTOMER_UNKNOWN);
-    return codes;
+    if (missing(transaction->store_id))
+        return code_bit(CODE_STORE_MISSING);
+    if (!references_store(frame->references, seek, time_ms, &store))
+        return code_bit(CODE_STORE_UNKNOWN);
+    return time_ms == INT64_MAX || is_open(frame, &store, time_ms) ? 0 : code_bit(CODE_STORE_CLOSED);
 }
 
 static uint64_t check_amounts(const struct line *line)
@@ -105,8 +105,9 @@ static uint64_t check_promotion(const struct quality_frame *frame, const struct 
                                 const struct line *line)
 {
     int64_t time_ms = as_of(transaction);
-    const struct reference_promotion *promotion =
-        references_promotion(frame->references, line->promotion_id, time_ms);
+    struct reference_seek seek;
+    references_seek(frame->references, REFERENCE_PROMOTION, line->promotion_id, &seek);
+    const struct reference_promotion *promotion = references_promotion(frame->references, &seek, time_ms);
     if (promotion == NULL)
         return code_bit(CODE_PROMOTION_UNKNOWN);
     uint64_t codes = 0;
@@ -117,7 +118,8 @@ static uint64_t check_promotion(const struct quality_frame *frame, const struct 
     return codes;
 }
 
-static uint64_t check_line(const struct quality_frame *frame, const struct transaction *transaction, struct line *line)
+static uint64_t check_line(const struct quality_frame *frame, const struct transaction *transaction,
+                           const struct reference_seek *seek, struct line *line)
 {
     uint64_t codes = check_amounts(line);
     null_if_empty(&line->promotion_id);
@@ -127,7 +129,7 @@ static uint64_t check_line(const struct quality_frame *frame, const struct trans
     } else {
         struct reference_product product;
         /* A discontinued product can still be brought back. */
-        if (references_product(frame->references, line->product_id, as_of(transaction), &product) &&
+        if (references_product(frame->references, seek, as_of(transaction), &product) &&
             (product.active || transaction->type != TRANSACTION_SALE))
             line->category = product.category;
         else if (frame->source != NULL && frame->source->required[REFERENCE_PRODUCT])
@@ -185,24 +187,41 @@ static uint64_t check_total(const struct transaction *transaction, struct qualit
     return sum == transaction->total_minor ? 0 : code_bit(CODE_TOTAL_MISMATCH);
 }
 
-void quality_check(const struct quality_frame *frame, struct transaction *transaction, struct quality_verdict *ret)
+/* What a transaction asks the references, sought some time before it is asked. */
+enum { SEEKS_MAX = 8 };
+
+struct seeks {
+    struct reference_seek store, customer, products[SEEKS_MAX];
+};
+
+static uint32_t seek_products(const struct quality_frame *frame, const struct transaction *transaction, uint32_t from,
+                              struct seeks *seeks)
 {
-    assert(transaction->line_count <= EVENT_LINES_MAX);
-    null_if_empty(&transaction->original_transaction_id);
-    null_if_empty(&transaction->store_id);
-    null_if_empty(&transaction->customer_id);
-    null_if_empty(&transaction->channel);
+    uint32_t count = transaction->line_count - from;
+    count = count < SEEKS_MAX ? count : SEEKS_MAX;
+    for (uint32_t i = 0; i < count; i++)
+        references_seek(frame->references, REFERENCE_PRODUCT, transaction->lines[from + i].product_id,
+                        &seeks->products[i]);
+    return count;
+}
 
-    ret->record_codes = check_header(frame, transaction);
-    if (frame->source != NULL)
-        ret->record_codes |= check_header_references(frame, transaction);
-    if (transaction->line_count == 0 && transaction->type != TRANSACTION_VOID)
-        ret->record_codes |= code_bit(CODE_LINES_EMPTY);
-    for (uint32_t i = 0; i < transaction->line_count; i++)
-        ret->line_codes[i] = check_line(frame, transaction, &transaction->lines[i]);
-    check_line_numbers(transaction, ret);
-    ret->record_codes |= check_total(transaction, ret);
+static void check_lines(const struct quality_frame *frame, struct transaction *transaction, struct seeks *seeks,
+                        uint32_t sought, struct quality_verdict *verdict)
+{
+    for (uint32_t from = 0; from < transaction->line_count; from += sought) {
+        if (from > 0)
+            sought = seek_products(frame, transaction, from, seeks);
+        for (uint32_t i = 0; i < sought; i++)
+            references_near(frame->references, &seeks->products[i]);
+        for (uint32_t i = 0; i < sought; i++)
+            verdict->line_codes[from + i] =
+                check_line(frame, transaction, &seeks->products[i], &transaction->lines[from + i]);
+    }
+}
 
+static void sum_up(const struct quality_frame *frame, const struct transaction *transaction,
+                   struct quality_verdict *ret)
+{
     ret->codes = ret->record_codes;
     ret->bad_line_count = 0;
     for (uint32_t i = 0; i < transaction->line_count; i++) {
@@ -216,6 +235,37 @@ void quality_check(const struct quality_frame *frame, struct transaction *transa
         ret->record_codes |= code_bit(CODE_LINES_EMPTY);
         ret->codes |= code_bit(CODE_LINES_EMPTY);
     }
+}
+
+void quality_check(const struct quality_frame *frame, struct transaction *transaction, struct quality_verdict *ret)
+{
+    assert(transaction->line_count <= EVENT_LINES_MAX);
+    null_if_empty(&transaction->original_transaction_id);
+    null_if_empty(&transaction->store_id);
+    null_if_empty(&transaction->customer_id);
+    null_if_empty(&transaction->channel);
+
+    struct seeks seeks;
+    bool asks_store = frame->source != NULL && frame->source->required[REFERENCE_STORE];
+    bool asks_customer = frame->source != NULL && frame->source->required[REFERENCE_CUSTOMER] &&
+                         transaction->customer_id.data != NULL;
+    if (asks_customer)
+        references_seek(frame->references, REFERENCE_CUSTOMER, transaction->customer_id, &seeks.customer);
+    if (asks_store)
+        references_seek(frame->references, REFERENCE_STORE, transaction->store_id, &seeks.store);
+    uint32_t sought = seek_products(frame, transaction, 0, &seeks);
+
+    ret->record_codes = check_header(frame, transaction);
+    if (transaction->line_count == 0 && transaction->type != TRANSACTION_VOID)
+        ret->record_codes |= code_bit(CODE_LINES_EMPTY);
+    check_lines(frame, transaction, &seeks, sought, ret);
+    check_line_numbers(transaction, ret);
+    ret->record_codes |= check_total(transaction, ret);
+    if (asks_store)
+        ret->record_codes |= check_store(frame, transaction, &seeks.store);
+    if (asks_customer && !references_customer(frame->references, &seeks.customer, as_of(transaction)))
+        ret->record_codes |= code_bit(CODE_CUSTOMER_UNKNOWN);
+    sum_up(frame, transaction, ret);
 }
 
 void quality_drop_lines(struct transaction *transaction, const struct quality_verdict *verdict)

@@ -1,14 +1,16 @@
 /*
- * Each kind is one table: slots of (tag, entry number) probed linearly, entries in one growing array, ids in an arena
- * whose blocks never move. An entry with a single version, by far the most common, holds it in place.
+ * Each kind is a table: slots of (tag, entry number) probed linearly, and entries of one cache line in a growing array,
+ * which hold a short id and a single version, by far the most common, in place. Longer ids lie in an arena whose blocks
+ * never move. Customers, who may be many, are a table of their own: 16 bytes each, one cache miss a lookup.
  */
 #include "consumers/validate/references.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-enum { ARENA_BLOCK_SIZE = 64 << 10, SLOTS_FIRST = 1 << 8 };
+enum { ARENA_BLOCK_SIZE = 64 << 10, SLOTS_FIRST = 1 << 8, ID_HERE_SIZE = 40, LINE_SIZE = 64, HUGE_SIZE = 2 << 20 };
 
 struct reference_promotion {
     int32_t start_day, end_day;
@@ -29,14 +31,18 @@ struct version {
 };
 
 struct entry {
-    const char *id;
-    uint32_t id_size;
-    uint32_t version_count;
     union {
         struct version one;
         struct version *many; /* owned, ascending by from_ms; where version_count > 1 */
     };
+    uint32_t version_count;
+    uint32_t id_size;
+    union {
+        char here[ID_HERE_SIZE];
+        const char *elsewhere; /* where id_size is above ID_HERE_SIZE */
+    } id;
 };
+_Static_assert(sizeof(struct entry) == LINE_SIZE, "a lookup touches one cache line of the entry");
 
 struct slot {
     uint32_t tag;   /* high half of the hash */
@@ -50,6 +56,17 @@ struct table {
     size_t entry_count, entry_capacity;
 };
 
+struct known {
+    uint64_t hash; /* 0: free */
+    int64_t from_ms;
+};
+
+struct customers {
+    struct known *slots;
+    size_t slot_count; /* a power of two */
+    size_t count;
+};
+
 struct block {
     struct block *next;
     size_t used, size;
@@ -57,7 +74,8 @@ struct block {
 };
 
 struct references {
-    struct table tables[REFERENCE_KINDS];
+    struct table tables[REFERENCE_KINDS]; /* that of customers stays empty */
+    struct customers customers;
     struct block *arena;
     struct text *names; /* categories, each once */
     uint32_t name_count, name_capacity;
@@ -86,25 +104,51 @@ static struct text keep(struct references *references, struct text text)
     return (struct text){ to, text.size };
 }
 
+static uint64_t load(const char *from, uint32_t size)
+{
+    uint64_t word = 0;
+    memcpy(&word, from, size);
+    return word;
+}
+
+static uint64_t mix(uint64_t h, uint64_t word)
+{
+    h = (h ^ word) * UINT64_C(0x9E3779B97F4A7C15);
+    return h ^ (h >> 32);
+}
+
+/* Words of eight bytes, the last one overlapping. */
 static uint64_t hash(struct text id)
 {
-    const uint64_t factor = UINT64_C(0x9E3779B97F4A7C15);
-    uint64_t h = id.size * factor;
-    const char *at = id.data;
-    uint32_t left = id.size;
-    for (; left >= 8; at += 8, left -= 8) {
-        uint64_t word;
-        memcpy(&word, at, 8);
-        h = (h ^ word) * factor;
-        h ^= h >> 29;
+    uint64_t h = mix(id.size, UINT64_C(0xD6E8FEB86659FD93));
+    if (id.size >= 8) {
+        for (uint32_t at = 0; at + 8 < id.size; at += 8)
+            h = mix(h, load(id.data + at, 8));
+        h = mix(h, load(id.data + id.size - 8, 8));
+    } else if (id.size >= 4) {
+        h = mix(h, load(id.data, 4) | load(id.data + id.size - 4, 4) << 32);
+    } else {
+        for (uint32_t at = 0; at < id.size; at++)
+            h = mix(h, (unsigned char)id.data[at]);
     }
-    uint64_t word = 0;
-    for (uint32_t i = 0; i < left; i++)
-        word |= (uint64_t)(unsigned char)at[i] << (8 * i);
-    h = (h ^ word) * factor;
-    h ^= h >> 32;
     h *= UINT64_C(0xD6E8FEB86659FD93);
-    return h ^ (h >> 32);
+    h ^= h >> 29;
+    return h != 0 ? h : 1; /* 0 marks a free slot */
+}
+
+static bool same_bytes(const char *left, const char *right, uint32_t size)
+{
+    if (size < 8)
+        return memcmp(left, right, size) == 0;
+    for (uint32_t at = 0; at + 8 < size; at += 8)
+        if (load(left + at, 8) != load(right + at, 8))
+            return false;
+    return load(left + size - 8, 8) == load(right + size - 8, 8);
+}
+
+static const char *entry_id(const struct entry *entry)
+{
+    return entry->id_size <= ID_HERE_SIZE ? entry->id.here : entry->id.elsewhere;
 }
 
 static struct entry *table_find(const struct table *table, struct text id, uint64_t h)
@@ -119,7 +163,7 @@ static struct entry *table_find(const struct table *table, struct text id, uint6
         if (slot->tag != tag)
             continue;
         struct entry *entry = &table->entries[slot->entry - 1];
-        if (entry->id_size == id.size && memcmp(entry->id, id.data, id.size) == 0)
+        if (entry->id_size == id.size && same_bytes(entry_id(entry), id.data, id.size))
             return entry;
     }
 }
@@ -132,31 +176,75 @@ static void slot_put(struct slot *slots, size_t slot_count, uint64_t h, uint32_t
     slots[at] = (struct slot){ .tag = (uint32_t)(h >> 32), .entry = entry };
 }
 
-static void table_grow(struct table *table)
+/* Large tables are read at random: huge pages spare a miss of the address translation for each. */
+static void *table_memory(size_t size)
 {
-    if ((table->entry_count + 1) * 10 > table->slot_count * 6) {
-        size_t slot_count = table->slot_count == 0 ? SLOTS_FIRST : table->slot_count * 2;
-        struct slot *slots = must(calloc(slot_count, sizeof *slots));
-        for (size_t i = 0; i < table->entry_count; i++) {
-            const struct entry *entry = &table->entries[i];
-            slot_put(slots, slot_count, hash((struct text){ entry->id, entry->id_size }), (uint32_t)i + 1);
-        }
-        free(table->slots);
-        table->slots = slots;
-        table->slot_count = slot_count;
+    size_t align = size >= HUGE_SIZE ? HUGE_SIZE : LINE_SIZE;
+    size = (size + align - 1) / align * align;
+    void *memory = must(aligned_alloc(align, size));
+    if (align == HUGE_SIZE)
+        madvise(memory, size, MADV_HUGEPAGE);
+    return memory;
+}
+
+static void table_grow_slots(struct table *table)
+{
+    size_t slot_count = table->slot_count == 0 ? SLOTS_FIRST : table->slot_count * 2;
+    struct slot *slots = table_memory(slot_count * sizeof *slots);
+    memset(slots, 0, slot_count * sizeof *slots);
+    for (size_t i = 0; i < table->entry_count; i++) {
+        const struct entry *entry = &table->entries[i];
+        slot_put(slots, slot_count, hash((struct text){ entry_id(entry), entry->id_size }), (uint32_t)i + 1);
     }
-    if (table->entry_count == table->entry_capacity) {
-        table->entry_capacity = table->entry_capacity == 0 ? 64 : table->entry_capacity + table->entry_capacity / 2;
-        table->entries = must(realloc(table->entries, table->entry_capacity * sizeof *table->entries));
-    }
+    free(table->slots);
+    table->slots = slots;
+    table->slot_count = slot_count;
+}
+
+static void table_grow_entries(struct table *table)
+{
+    size_t capacity = table->entry_capacity == 0 ? 64 : table->entry_capacity + table->entry_capacity / 2;
+    struct entry *entries = table_memory(capacity * sizeof *entries);
+    if (table->entry_count > 0)
+        memcpy(entries, table->entries, table->entry_count * sizeof *entries);
+    free(table->entries);
+    table->entries = entries;
+    table->entry_capacity = capacity;
+}
+
+static struct known *customer_slot(const struct customers *customers, uint64_t h)
+{
+    size_t at = h & (customers->slot_count - 1);
+    while (customers->slots[at].hash != 0 && customers->slots[at].hash != h)
+        at = (at + 1) & (customers->slot_count - 1);
+    return &customers->slots[at];
+}
+
+static void customers_grow(struct customers *customers)
+{
+    struct customers larger = { .slot_count = customers->slot_count == 0 ? SLOTS_FIRST : customers->slot_count * 2 };
+    larger.slots = table_memory(larger.slot_count * sizeof *larger.slots);
+    memset(larger.slots, 0, larger.slot_count * sizeof *larger.slots);
+    for (size_t i = 0; i < customers->slot_count; i++)
+        if (customers->slots[i].hash != 0)
+            *customer_slot(&larger, customers->slots[i].hash) = customers->slots[i];
+    larger.count = customers->count;
+    free(customers->slots);
+    *customers = larger;
 }
 
 static struct entry *table_add(struct references *references, struct table *table, struct text id, uint64_t h)
 {
-    table_grow(table);
-    struct text kept = keep(references, id);
+    if ((table->entry_count + 1) * 10 > table->slot_count * 6)
+        table_grow_slots(table);
+    if (table->entry_count == table->entry_capacity)
+        table_grow_entries(table);
     struct entry *entry = &table->entries[table->entry_count++];
-    *entry = (struct entry){ .id = kept.data, .id_size = kept.size };
+    *entry = (struct entry){ .id_size = id.size };
+    if (id.size <= ID_HERE_SIZE)
+        memcpy(entry->id.here, id.data, id.size);
+    else
+        entry->id.elsewhere = keep(references, id).data;
     slot_put(table->slots, table->slot_count, h, (uint32_t)table->entry_count);
     return entry;
 }
@@ -238,6 +326,7 @@ void references_free(struct references *references)
         free(references->arena);
         references->arena = next;
     }
+    free(references->customers.slots);
     free(references->names);
     free(references);
 }
@@ -311,14 +400,20 @@ static struct entry *entry_of(struct references *references, enum reference_kind
     return entry != NULL ? entry : table_add(references, table, id, h);
 }
 
-static void put_customer(struct references *references, const struct customer *customer)
+static void put_customer(struct customers *customers, const struct customer *customer)
 {
-    struct entry *entry = entry_of(references, REFERENCE_CUSTOMER, customer->customer_id);
-    if (entry == NULL)
+    if (customer->customer_id.size == 0)
         return;
-    if (entry->version_count == 0 || customer->effective_from_ms < entry->one.from_ms)
-        entry->one.from_ms = customer->effective_from_ms;
-    entry->version_count = 1;
+    if ((customers->count + 1) * 10 > customers->slot_count * 7)
+        customers_grow(customers);
+    uint64_t h = hash(customer->customer_id);
+    struct known *known = customer_slot(customers, h);
+    if (known->hash == 0) {
+        *known = (struct known){ h, customer->effective_from_ms };
+        customers->count++;
+    } else if (customer->effective_from_ms < known->from_ms) {
+        known->from_ms = customer->effective_from_ms;
+    }
 }
 
 void references_put(struct references *references, const struct event *event)
@@ -326,7 +421,7 @@ void references_put(struct references *references, const struct event *event)
     struct entry *entry;
     struct version version = { 0 };
     if (event->kind == EVENT_CUSTOMER) {
-        put_customer(references, &event->customer);
+        put_customer(&references->customers, &event->customer);
     } else if (event->kind == EVENT_PRODUCT) {
         entry = entry_of(references, REFERENCE_PRODUCT, event->product.product_id);
         if (entry == NULL)
@@ -357,37 +452,63 @@ void references_put(struct references *references, const struct event *event)
 size_t references_count(const struct references *references, enum reference_kind kind)
 {
     assert(kind < REFERENCE_KINDS);
-    return references->tables[kind].entry_count;
+    return kind == REFERENCE_CUSTOMER ? references->customers.count : references->tables[kind].entry_count;
 }
 
-static const struct entry *find(const struct references *references, enum reference_kind kind, struct text id)
+void references_seek(const struct references *references, enum reference_kind kind, struct text id,
+                     struct reference_seek *ret)
 {
-    if (id.data == NULL || id.size == 0)
-        return NULL;
-    return table_find(&references->tables[kind], id, hash(id));
+    const struct table *table = &references->tables[kind];
+    const struct customers *customers = &references->customers;
+    uint64_t h = hash(id);
+    if (kind == REFERENCE_CUSTOMER && customers->slot_count > 0)
+        __builtin_prefetch(&customers->slots[h & (customers->slot_count - 1)]);
+    else if (table->slot_count > 0)
+        __builtin_prefetch(&table->slots[h & (table->slot_count - 1)]);
+    ret->kind = kind;
+    ret->id.data = id.data;
+    ret->id.size = id.size;
+    ret->hash = h;
 }
 
-static const struct version *find_at(const struct references *references, enum reference_kind kind, struct text id,
+void references_near(const struct references *references, const struct reference_seek *seek)
+{
+    const struct table *table = &references->tables[seek->kind];
+    if (table->slot_count == 0)
+        return;
+    const struct slot *slot = &table->slots[seek->hash & (table->slot_count - 1)];
+    if (slot->entry != 0) /* mostly the right one; if not, the wrong line is fetched */
+        __builtin_prefetch(&table->entries[slot->entry - 1]);
+}
+
+static const struct entry *find(const struct references *references, const struct reference_seek *seek)
+{
+    return seek->id.size == 0 ? NULL : table_find(&references->tables[seek->kind], seek->id, seek->hash);
+}
+
+static const struct version *find_at(const struct references *references, const struct reference_seek *seek,
                                      int64_t time_ms)
 {
-    const struct entry *entry = find(references, kind, id);
+    const struct entry *entry = find(references, seek);
     return entry == NULL ? NULL : entry_at(entry, time_ms);
 }
 
-bool references_store(const struct references *references, struct text id, int64_t time_ms,
+bool references_store(const struct references *references, const struct reference_seek *seek, int64_t time_ms,
                       struct reference_store *ret)
 {
-    const struct version *version = find_at(references, REFERENCE_STORE, id, time_ms);
+    assert(seek->kind == REFERENCE_STORE);
+    const struct version *version = find_at(references, seek, time_ms);
     if (version == NULL)
         return false;
     *ret = version->store;
     return true;
 }
 
-bool references_product(const struct references *references, struct text id, int64_t time_ms,
+bool references_product(const struct references *references, const struct reference_seek *seek, int64_t time_ms,
                         struct reference_product *ret)
 {
-    const struct version *version = find_at(references, REFERENCE_PRODUCT, id, time_ms);
+    assert(seek->kind == REFERENCE_PRODUCT);
+    const struct version *version = find_at(references, seek, time_ms);
     if (version == NULL)
         return false;
     uint32_t category = version->product.category;
@@ -396,15 +517,20 @@ bool references_product(const struct references *references, struct text id, int
     return true;
 }
 
-bool references_customer(const struct references *references, struct text id, int64_t time_ms)
+bool references_customer(const struct references *references, const struct reference_seek *seek, int64_t time_ms)
 {
-    return find_at(references, REFERENCE_CUSTOMER, id, time_ms) != NULL;
+    assert(seek->kind == REFERENCE_CUSTOMER);
+    if (seek->id.size == 0 || references->customers.slot_count == 0)
+        return false;
+    const struct known *known = customer_slot(&references->customers, seek->hash);
+    return known->hash != 0 && known->from_ms <= time_ms;
 }
 
-const struct reference_promotion *references_promotion(const struct references *references, struct text id,
-                                                       int64_t time_ms)
+const struct reference_promotion *references_promotion(const struct references *references,
+                                                       const struct reference_seek *seek, int64_t time_ms)
 {
-    const struct entry *entry = find(references, REFERENCE_PROMOTION, id);
+    assert(seek->kind == REFERENCE_PROMOTION);
+    const struct entry *entry = find(references, seek);
     if (entry == NULL)
         return NULL;
     const struct version *version = entry_at(entry, time_ms);

@@ -2,6 +2,7 @@
 
 #include "runtime/log.h"
 
+#include <malloc.h>
 #include <stdlib.h>
 
 const enum topic VALIDATE_TOPICS[] = { TOPIC_STORES,     TOPIC_PRODUCTS,     TOPIC_CUSTOMERS,         TOPIC_PROMOTIONS,
@@ -15,6 +16,8 @@ enum {
     CLOCK_EVERY = 64,      /* records between two looks at the clock */
     REFERENCES_MS = 30000, /* sales wait no longer for raw references that do not come forward */
     RECORD_BUFFER_SIZE = 64 << 10,
+    BUSY_COUNT = 20000, /* records after which, and ... */
+    REST_MS = 500,      /* ... the quiet in which memory is given back */
 };
 
 enum ll_status batch_open(struct validate *v, struct ll_err *err)
@@ -69,6 +72,8 @@ static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
     parts_committed(v, count);
     control_committed(v);
     report_committed(v, steady_ms(v) - began_ms);
+    v->busy_ms = began_ms;
+    v->busy_count += v->record_count;
     v->record_count = 0;
     return LL_OK;
 }
@@ -136,6 +141,8 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
     int64_t now_ms = steady_ms(v);
     if (v->phase == PHASE_LOADING && v->needs.feed.ops->at_end(v->needs.feed.self)) {
         v->phase = PHASE_REFERENCES;
+        v->busy_ms = now_ms;
+        v->busy_count = BUSY_COUNT; /* what was read ahead of the references is idle now */
         log_line(LOG_INFO, "references_loaded", "stores=%zu products=%zu customers=%zu promotions=%zu rules_version=%d",
                  references_count(v->references, REFERENCE_STORE), references_count(v->references, REFERENCE_PRODUCT),
                  references_count(v->references, REFERENCE_CUSTOMER),
@@ -203,7 +210,11 @@ static enum ll_status take_batch(struct validate *v, struct ll_err *err)
         int timeout_ms = wait_ms(v, now_ms);
         if (v->open && timeout_ms == 0)
             return LL_OK;
-        switch (v->needs.consumer.ops->poll(v->needs.consumer.self, timeout_ms, &record, err)) {
+        /* Without a wait the client need not look at its clock: what is there already comes cheaper. */
+        enum bus_event event = v->needs.consumer.ops->poll(v->needs.consumer.self, 0, &record, err);
+        if (event == BUS_NONE)
+            event = v->needs.consumer.ops->poll(v->needs.consumer.self, timeout_ms, &record, err);
+        switch (event) {
         case BUS_RECORD:
             status = on_record(v, &record, now_ms, err);
             break;
@@ -224,6 +235,15 @@ static enum ll_status take_batch(struct validate *v, struct ll_err *err)
     return status;
 }
 
+/* After much work memory lies idle in the allocator: it goes back when there is time for it. */
+static void rest(struct validate *v)
+{
+    if (v->busy_count < BUSY_COUNT || v->open || steady_ms(v) - v->busy_ms < REST_MS)
+        return;
+    malloc_trim(0);
+    v->busy_count = 0;
+}
+
 enum ll_status validate_step(struct validate *v, struct ll_err *err)
 {
     v->down = false;
@@ -241,6 +261,7 @@ enum ll_status validate_step(struct validate *v, struct ll_err *err)
     if (status == LL_OK)
         status = follow_settle(v, err);
     report_round(v);
+    rest(v);
     return status == LL_RETRY ? reread(v, err) : status;
 }
 
