@@ -52,27 +52,28 @@ static bool read_count(const char *text, int32_t *ret)
     return true;
 }
 
-/* "1", "0.5", "12.25": percent into hundredths of one. */
+/* "1", "0.5", "12.25%": percent into hundredths of one. */
 static bool read_percent(const char *text, int32_t *ret)
 {
-    char whole[8];
-    const char *point = strchr(text, '.');
-    size_t size = point == NULL ? strlen(text) : (size_t)(point - text);
-    if (size == 0 || size >= sizeof whole)
-        return false;
-    memcpy(whole, text, size);
-    whole[size] = '\0';
-    int64_t value, part = 0;
-    if (!read_number(whole, 100, &value))
-        return false;
-    if (point != NULL) {
-        size_t places = strlen(point + 1);
-        if (places < 1 || places > 2 || !read_number(point + 1, 99, &part))
+    int32_t value = 0;
+    int digits = 0, places = -1; /* -1: no point yet */
+    for (; (*text >= '0' && *text <= '9') || (*text == '.' && places < 0); text++) {
+        if (*text == '.') {
+            places = 0;
+            continue;
+        }
+        value = value * 10 + (*text - '0');
+        digits++;
+        places += places >= 0;
+        if (digits > 5 || places > 2)
             return false;
-        part *= places == 1 ? 10 : 1;
     }
-    *ret = (int32_t)(value * 100 + part);
-    return *ret <= 10000;
+    for (int place = places < 0 ? 0 : places; place < 2; place++)
+        value *= 10;
+    if (*text == '%')
+        text++;
+    *ret = value;
+    return digits > 0 && *text == '\0' && value <= 10000;
 }
 
 static bool read_day(const char *text, int32_t *ret)
@@ -134,7 +135,7 @@ static int print_result(struct lens *lens, const struct generate_options *option
     if (options->topics)
         printf("sent to the raw topics; what must come of it: %s/truth\n", options->out);
     else
-        printf("written to %s; what must come of it: %s/truth\nnext: lens import header_lines %s/*.csv\n", options->out,
+        printf("written to %s; what must come of it: %s/truth\nnext: lens import header_lines %s\n", options->out,
                options->out, options->out);
     return LENS_DONE;
 }
@@ -145,9 +146,10 @@ int verb_generate(struct lens *lens, int argc, char **argv)
     generate_defaults(&options);
     if (lens->config_err.text[0] == '\0')
         memcpy(options.currency, lens->config.program.currency, sizeof options.currency);
+    opterr = 0; /* our words, not getopt's */
     for (int id; (id = getopt_long(argc, argv, "", OPTIONS, NULL)) != -1;) {
         if (id == '?')
-            return lens_usage(lens, "unknown option, or one without its value");
+            return lens_usage(lens, "%s is no option, or lacks its value", argv[optind - 1]);
         if (!take_option(&options, id, optarg))
             return lens_usage(lens, "cannot take \"%s\" for %s", optarg, argv[optind - 2]);
     }
@@ -159,7 +161,9 @@ int verb_generate(struct lens *lens, int argc, char **argv)
     if (generate_check(&options, &err) != LL_OK)
         return lens_usage(lens, "%s", err.text);
     struct generate_result result = { 0 };
-    enum ll_status status = generate_run(&options, &lens->config, show_progress, lens, &result, &err);
+    enum ll_status status = path_make_dir(options.out, &err);
+    if (status == LL_OK)
+        status = generate_run(&options, &lens->config, show_progress, lens, &result, &err);
     lens_progress_end(lens);
     return status == LL_OK ? print_result(lens, &options, &result) : lens_end(lens, status, &err);
 }

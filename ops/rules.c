@@ -206,9 +206,10 @@ int verb_rules(struct lens *lens, int argc, char **argv)
 {
     static const struct option OPTIONS[] = { { "yes", no_argument, NULL, 'y' }, { NULL, 0, NULL, 0 } };
     bool yes = false;
+    opterr = 0; /* our words, not getopt's */
     for (int option; (option = getopt_long(argc, argv, "y", OPTIONS, NULL)) != -1;) {
         if (option != 'y')
-            return lens_usage(lens, "unknown option");
+            return lens_usage(lens, "%s is no option", argv[optind - 1]);
         yes = true;
     }
     const char *verb = optind < argc ? argv[optind++] : "";

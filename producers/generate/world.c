@@ -206,6 +206,16 @@ void world_person(const struct world *world, int32_t customer, struct world_pers
     ret->consent = look % 10 < 6;
 }
 
+static bool covers(const struct world *world, const struct world_promotion *promotion, int32_t product)
+{
+    if (promotion->category >= 0)
+        return world->products[product].category == promotion->category;
+    for (int i = 0; i < promotion->product_count; i++)
+        if (promotion->products[i] == product)
+            return true;
+    return false;
+}
+
 static void make_promotion(struct world *world, struct prng *prng, int32_t at)
 {
     struct world_promotion *promotion = &world->promotions[at];
@@ -220,9 +230,11 @@ static void make_promotion(struct world *world, struct prng *prng, int32_t at)
                  CATEGORIES[promotion->category].name);
         return;
     }
-    promotion->product_count = prng_between(prng, 3, WORLD_PROMOTED_MAX);
-    for (int i = 0; i < promotion->product_count; i++)
-        promotion->products[i] = world_draw_product(world, prng);
+    for (int draws = prng_between(prng, 3, WORLD_PROMOTED_MAX); draws > 0; draws--) {
+        int32_t product = world_draw_product(world, prng);
+        if (!covers(world, promotion, product))
+            promotion->products[promotion->product_count++] = product;
+    }
     snprintf(promotion->name, sizeof promotion->name, "%d %% off, week %d", promotion->percent, at);
 }
 
@@ -241,16 +253,6 @@ static void make_promotions(struct world *world)
     *narrow = (struct world_promotion){ .id = "PR002", .name = "Thing of the month", .percent = 15, .category = -1,
                                         .product_count = 1, .start_day = world->options.start_day - 1,
                                         .end_day = world->options.start_day + world->options.days + 30 };
-}
-
-static bool covers(const struct world *world, const struct world_promotion *promotion, int32_t product)
-{
-    if (promotion->category >= 0)
-        return world->products[product].category == promotion->category;
-    for (int i = 0; i < promotion->product_count; i++)
-        if (promotion->products[i] == product)
-            return true;
-    return false;
 }
 
 int32_t world_promotion_for(const struct world *world, int32_t product, int32_t day)
