@@ -25,12 +25,15 @@ static const struct verb verbs[] = {
     { "report", "report [--top N]", "lines read, good, bad by reason; transactions, points, customers", verb_report, false },
     { "customer", "customer ID [--limit N]", "a customer's balance in both stores, and the last postings", verb_customer, false },
     { "ledger", "ledger ID [--limit N]", "ledger rows of a customer or a transaction, by rule and line", verb_ledger, false },
+    { "verify", "verify", "recompute everything: conservation, ledger, accounts, Redis; exit 3 if anything differs", verb_verify, false },
     { "dlq", "dlq list|show REF|stats [--code C] [--stage S] [--topic T] [--since T] [--limit N]",
       "what was refused and why (redrive and discard are not there yet)", verb_dlq, false },
     { "rules", "rules check|publish FILE [--yes] | show [VERSION]", "check a rule set, publish it, show what is published", verb_rules, false },
     { "generate", "generate --out DIR [--seed N] [--days N] [--customers N] [--products N] [--stores N] [--sales N] [--start DATE]"
       " [--defects PERCENT] [--returns PERCENT] [--duplicates PERCENT] [--currency CODE] [--topics [--rate N]]",
       "synthetic sales, as CSV files or onto the topics", verb_generate, true },
+    { "bench", "bench accrue|line|latency|recovery|load [--events N] [--customers N] [--rate N] [--seconds S] [--seed N] [--keep]",
+      "measure the real line on this machine, in a home of its own", verb_bench, false },
     { "config", "config [--defaults]", "every setting with its value, unit and default", verb_config, true },
 };
 enum { VERB_COUNT = sizeof verbs / sizeof verbs[0] };

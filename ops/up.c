@@ -1,9 +1,10 @@
 /*
  * up.c - `lens up`: what is missing is made, what is down is started, what answers already is left alone.
- * Shape:  1 home, 2 ports and files, 3 supervisor, 4 stores ready, 5 topics and migrations, 6 our processes ready. Each step may be
+ * Shape:  1 home, 2 ports and files, 3 supervisor, 4 stores ready, 5 topics, migrations and a rule set, 6 our processes ready. Each step may be
  *         repeated, so an interrupted `up` is finished by the next one.
  */
 #include "ops/machine.h"
+#include "ops/rules.h"
 #include "ops/service.h"
 #include "ops/stack.h"
 #include "ops/stack_files.h"
@@ -238,7 +239,8 @@ static enum ll_status start_stores(struct up *up, struct ll_err *err)
     return status;
 }
 
-/* Topics by topics.conf, tables by state/migrations. */
+/* Topics by topics.conf, tables by state/migrations, and a first rule set where there is none: before any process runs, so
+ * that validate announces it before the first sale. */
 static enum ll_status prepare_stores(struct up *up, struct ll_err *err)
 {
     const struct config *config = &up->lens->config;
@@ -254,6 +256,8 @@ static enum ll_status prepare_stores(struct up *up, struct ll_err *err)
     kafka_admin_close(admin);
     if (status == LL_OK)
         status = postgres_migrate(config, &up->migrations_applied, err);
+    if (status == LL_OK)
+        status = rules_ensure_default(config, err);
     return status;
 }
 

@@ -49,23 +49,43 @@ static void reach(struct kafka_reader *reader, struct stretch *stretch, int64_t 
     }
 }
 
+/* A topic that was made a moment ago: its leader does not know of it yet. */
+static bool passes_by_itself(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION || code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+}
+
 /* One question for all partitions: the first offset at or after a time; -1 asks for the end (LSO), -2 for the
  * start. */
+static rd_kafka_resp_err_t ask_once(struct kafka_reader *reader, int64_t time, rd_kafka_topic_partition_list_t *list,
+                                    const char **ret_what)
+{
+    for (int at = 0; at < list->cnt; at++)
+        list->elems[at].offset = time;
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(reader->client.rk, list, KAFKA_ANSWER_MS);
+    *ret_what = "offsets";
+    for (int at = 0; at < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; at++)
+        if (list->elems[at].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+            code = list->elems[at].err;
+            *ret_what = topic_name(topic_find(list->elems[at].topic));
+        }
+    return code;
+}
+
 static enum ll_status ask_offsets(struct kafka_reader *reader, int64_t time,
                                   rd_kafka_topic_partition_list_t **ret, struct ll_err *err)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)reader->stretch_count);
     for (size_t at = 0; at < reader->stretch_count; at++)
         rd_kafka_topic_partition_list_add(list, topic_name(reader->stretches[at].topic),
-                                          reader->stretches[at].partition)
-            ->offset = time;
-    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(reader->client.rk, list, KAFKA_ANSWER_MS);
-    const char *what = "offsets";
-    for (int at = 0; at < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; at++)
-        if (list->elems[at].err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-            code = list->elems[at].err;
-            what = topic_name(topic_find(list->elems[at].topic));
-        }
+                                          reader->stretches[at].partition);
+    enum { TRIES = 100, BETWEEN_MS = 50 };
+    const char *what;
+    rd_kafka_resp_err_t code = ask_once(reader, time, list, &what);
+    for (int tries = 0; tries < TRIES && passes_by_itself(code); tries++) {
+        rd_kafka_poll(reader->client.rk, BETWEEN_MS);
+        code = ask_once(reader, time, list, &what);
+    }
     if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
         rd_kafka_poll(reader->client.rk, 0); /* lets the reason arrive */
         rd_kafka_topic_partition_list_destroy(list);
