@@ -19,8 +19,8 @@ enum phase {
 };
 
 struct consumer {
-    struct kafka_client client;             /* first: it is librdkafka's opaque pointer */
-    rd_kafka_topic_t *handles[TOPIC_COUNT]; /* their opaque is the topic's number + 1 */
+    struct kafka_client client; /* first: it is librdkafka's opaque pointer */
+    rd_kafka_topic_t *handles[TOPIC_COUNT];
     enum phase phase;
     bool is_news; /* the phase has changed and poll has not said so yet */
     bool is_lost;
@@ -64,16 +64,23 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_p
         log_line(LOG_WARN, "offsets_commit", "error=%s", log_quote_c(rd_kafka_err2str(code)));
 }
 
+/* A handle's opaque pointer leads here, so that a record finds its topic without comparing names. */
+static const enum topic numbers[TOPIC_COUNT] = {
+#define X(symbol, name) TOPIC_##symbol,
+    TOPIC_TABLE(X)
+#undef X
+};
+
 static enum topic topic_of(const rd_kafka_message_t *message)
 {
-    uintptr_t number = (uintptr_t)rd_kafka_topic_opaque(message->rkt);
-    return number != 0 ? (enum topic)(number - 1) : topic_find(rd_kafka_topic_name(message->rkt));
+    const enum topic *number = rd_kafka_topic_opaque(message->rkt);
+    return number != NULL ? *number : topic_find(rd_kafka_topic_name(message->rkt));
 }
 
 rd_kafka_topic_t *bus_kafka_topic(rd_kafka_t *rk, enum topic topic)
 {
     rd_kafka_topic_conf_t *facts = rd_kafka_default_topic_conf_dup(rk);
-    rd_kafka_topic_conf_set_opaque(facts, (void *)((uintptr_t)topic + 1));
+    rd_kafka_topic_conf_set_opaque(facts, (void *)&numbers[topic]);
     return rd_kafka_topic_new(rk, topic_name(topic), facts);
 }
 

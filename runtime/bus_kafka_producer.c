@@ -237,10 +237,10 @@ static enum ll_status producer_send(void *self, const struct bus_out *out, struc
     parts[count].vtype = RD_KAFKA_VTYPE_TIMESTAMP;
     parts[count++].u.i64 = out->timestamp_ms;
     parts[count].vtype = RD_KAFKA_VTYPE_KEY;
-    parts[count].u.mem.ptr = (void *)(uintptr_t)out->key.data;
+    parts[count].u.mem.ptr = (void *)out->key.data;
     parts[count++].u.mem.size = out->key.size;
     parts[count].vtype = RD_KAFKA_VTYPE_VALUE;
-    parts[count].u.mem.ptr = (void *)(uintptr_t)out->value.data;
+    parts[count].u.mem.ptr = (void *)out->value.data;
     parts[count++].u.mem.size = out->value.size;
     rd_kafka_headers_t *headers = NULL;
     if (out->header_count > 0) {

@@ -37,7 +37,7 @@ const struct setting config_settings[] = {
     TEXT_ROW(kafka, group_prefix, "lens-", 0, "group ids are this and the process's name"),
     LONG_ROW(kafka, session_timeout_ms, 10000, 4000, 300000, "ms",
              "a process silent for so long loses its partitions; longer than a broker's restart is best"),
-    LONG_ROW(kafka, queue_size, 128 * MIB, MIB, 2048 * MIB - 1024, "bytes", "records fetched ahead by one consumer, at most"),
+    LONG_ROW(kafka, queue_size, 128 * MIB, MIB, 2048 * MIB - 1024, "bytes", "records fetched ahead by one consumer, at most; small ones take three times as much memory"),
     LONG_ROW(kafka, transaction_timeout_ms, 60000, 10000, 900000, "ms",
              "a broker may be away for so long before a transaction is lost and its process starts again"),
     LONG_ROW(kafka, linger_ms, 5, 0, 1000, "ms", "a producer waits so long to fill a batch"),

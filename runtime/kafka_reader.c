@@ -52,13 +52,14 @@ static void reach(struct kafka_reader *reader, struct stretch *stretch, int64_t 
 /* A topic that was made a moment ago: its leader does not know of it yet. */
 static bool passes_by_itself(rd_kafka_resp_err_t code)
 {
-    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION || code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
+    return code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE;
 }
 
 /* One question for all partitions: the first offset at or after a time; -1 asks for the end (LSO), -2 for the
  * start. */
-static rd_kafka_resp_err_t ask_once(struct kafka_reader *reader, int64_t time, rd_kafka_topic_partition_list_t *list,
-                                    const char **ret_what)
+static rd_kafka_resp_err_t ask_once(struct kafka_reader *reader, int64_t time,
+                                    rd_kafka_topic_partition_list_t *list, const char **ret_what)
 {
     for (int at = 0; at < list->cnt; at++)
         list->elems[at].offset = time;
@@ -102,6 +103,7 @@ enum ll_status kafka_reader_mark_end(struct kafka_reader *reader, struct ll_err 
     if (status == LL_OK)
         status = ask_offsets(reader, RD_KAFKA_OFFSET_END, &ends, err);
     if (status == LL_OK) {
+        assert(lows != NULL && ends != NULL);
         reader->open_count = reader->stretch_count;
         reader->is_settled = false;
         for (size_t at = 0; at < reader->stretch_count;
@@ -278,7 +280,7 @@ enum ll_status kafka_reader_open(const struct config *config, const struct topic
     size_t partitions = 0;
     for (size_t at = 0; at < count; at++)
         partitions += (size_t)topics->facts[which[at]].partitions;
-    if (reader == NULL || (reader->stretches = calloc(partitions, sizeof *reader->stretches)) == NULL)
+    if (reader == NULL || (reader->stretches = calloc(partitions + 1, sizeof *reader->stretches)) == NULL)
         abort();
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
         reader->first[topic] = SIZE_MAX;

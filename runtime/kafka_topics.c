@@ -226,7 +226,7 @@ static enum ll_status wait_until_seen(struct kafka_admin *admin, int timeout_ms,
 enum ll_status kafka_admin_create_topics(struct kafka_admin *admin, const struct topics *topics,
                                          int *ret_created, int timeout_ms, struct ll_err *err)
 {
-    struct present present;
+    struct present present = {{0}};
     *ret_created = 0;
     enum ll_status status = look(admin, timeout_ms, &present, err);
     if (status == LL_OK)
