@@ -28,6 +28,9 @@ static const struct verb verbs[] = {
     { "verify", "verify", "recompute everything: conservation, ledger, accounts, Redis; exit 3 if anything differs", verb_verify, false },
     { "dlq", "dlq list|show REF|stats [--code C] [--stage S] [--topic T] [--since T] [--limit N]",
       "what was refused and why (redrive and discard are not there yet)", verb_dlq, false },
+    { "resume", "resume TOPIC[/PARTITION]...|all", "go on with a partition that was paused because too much was refused",
+      verb_resume, false },
+    { "explain", "explain [CODE]", "what a code of refused records means, and what to do next", verb_explain, true },
     { "rules", "rules check|publish FILE [--yes] | show [VERSION]", "check a rule set, publish it, show what is published", verb_rules, false },
     { "generate", "generate --out DIR [--seed N] [--days N] [--customers N] [--products N] [--stores N] [--sales N] [--start DATE]"
       " [--defects PERCENT] [--returns PERCENT] [--duplicates PERCENT] [--currency CODE] [--topics [--rate N]]",
