@@ -4,21 +4,29 @@
 #include <string.h>
 
 #define AT(group, field) offsetof(struct config, group.field), sizeof(((struct config *)0)->group.field)
-#define TEXT_ROW(group, field, preset, least, help) \
-    { #group "." #field, SETTING_TEXT, AT(group, field), preset, NULL, 0, least, \
-      (int64_t)sizeof(((struct config *)0)->group.field) - 1, NULL, help }
-#define CHOICE_ROW(group, field, preset, choices, help) \
-    { #group "." #field, SETTING_TEXT, AT(group, field), preset, choices, 0, 0, \
-      (int64_t)sizeof(((struct config *)0)->group.field) - 1, NULL, help }
-#define INT_ROW(group, field, preset, min, max, unit, help) \
-    { #group "." #field, SETTING_INT32, AT(group, field), NULL, NULL, preset, min, max, unit, help }
-#define LONG_ROW(group, field, preset, min, max, unit, help) \
-    { #group "." #field, SETTING_INT64, AT(group, field), NULL, NULL, preset, min, max, unit, help }
+#define TEXT_ROW(group, field, preset, least, help)                                                          \
+    {                                                                                                        \
+#group "." #field, SETTING_TEXT, AT(group, field), preset, NULL, 0, least,                           \
+            (int64_t)sizeof(((struct config *)0)->group.field) - 1, NULL, help                               \
+    }
+#define CHOICE_ROW(group, field, preset, choices, help)                                                      \
+    {                                                                                                        \
+#group "." #field, SETTING_TEXT, AT(group, field), preset, choices, 0, 0,                            \
+            (int64_t)sizeof(((struct config *)0)->group.field) - 1, NULL, help                               \
+    }
+#define INT_ROW(group, field, preset, min, max, unit, help)                                                  \
+    {                                                                                                        \
+#group "." #field, SETTING_INT32, AT(group, field), NULL, NULL, preset, min, max, unit, help         \
+    }
+#define LONG_ROW(group, field, preset, min, max, unit, help)                                                 \
+    {                                                                                                        \
+#group "." #field, SETTING_INT64, AT(group, field), NULL, NULL, preset, min, max, unit, help         \
+    }
 
 #define MINUTE_MS INT64_C(60000)
-#define HOUR_MS (60 * MINUTE_MS)
-#define DAY_MS (24 * HOUR_MS)
-#define MIB (INT64_C(1) << 20)
+#define HOUR_MS   (60 * MINUTE_MS)
+#define DAY_MS    (24 * HOUR_MS)
+#define MIB       (INT64_C(1) << 20)
 
 const struct setting config_settings[] = {
     TEXT_ROW(program, name, "Loyalty Lens", 1, "the program's name, as reports and letters call it"),
@@ -26,18 +34,23 @@ const struct setting config_settings[] = {
     TEXT_ROW(program, time_zone, "Europe/London", 1, "IANA zone in which a day begins and ends"),
     INT_ROW(program, run, 1, 1, 1000000, NULL, "run id, part of every key and table; a replay gets its own"),
 
-    TEXT_ROW(kafka, bootstrap, "", 0, "brokers, \"host:port,host:port\"; empty: the private stack of `lens up`"),
-    CHOICE_ROW(kafka, security_protocol, "plaintext", "plaintext|ssl|sasl_plaintext|sasl_ssl", "how brokers are talked to"),
-    CHOICE_ROW(kafka, sasl_mechanism, "SCRAM-SHA-512", "PLAIN|SCRAM-SHA-256|SCRAM-SHA-512", "used with sasl_*"),
+    TEXT_ROW(kafka, bootstrap, "", 0,
+             "brokers, \"host:port,host:port\"; empty: the private stack of `lens up`"),
+    CHOICE_ROW(kafka, security_protocol, "plaintext", "plaintext|ssl|sasl_plaintext|sasl_ssl",
+               "how brokers are talked to"),
+    CHOICE_ROW(kafka, sasl_mechanism, "SCRAM-SHA-512", "PLAIN|SCRAM-SHA-256|SCRAM-SHA-512",
+               "used with sasl_*"),
     TEXT_ROW(kafka, sasl_username, "", 0, "used with sasl_*"),
     TEXT_ROW(kafka, sasl_password_file, "", 0, "file whose first line is the password"),
-    TEXT_ROW(kafka, ssl_ca_file, "", 0, "PEM of the authority that signed the brokers' certificates; empty: the system's"),
+    TEXT_ROW(kafka, ssl_ca_file, "", 0,
+             "PEM of the authority that signed the brokers' certificates; empty: the system's"),
     TEXT_ROW(kafka, ssl_certificate_file, "", 0, "PEM of our own certificate, for mutual TLS"),
     TEXT_ROW(kafka, ssl_key_file, "", 0, "PEM of its key, without a passphrase"),
     TEXT_ROW(kafka, group_prefix, "lens-", 0, "group ids are this and the process's name"),
     LONG_ROW(kafka, session_timeout_ms, 10000, 4000, 300000, "ms",
              "a process silent for so long loses its partitions; longer than a broker's restart is best"),
-    LONG_ROW(kafka, queue_size, 128 * MIB, MIB, 2048 * MIB - 1024, "bytes", "records fetched ahead by one consumer, at most; small ones take three times as much memory"),
+    LONG_ROW(kafka, queue_size, 128 * MIB, MIB, 2048 * MIB - 1024, "bytes",
+             "records fetched ahead by one consumer, at most; small ones take three times as much memory"),
     LONG_ROW(kafka, transaction_timeout_ms, 60000, 10000, 900000, "ms",
              "a broker may be away for so long before a transaction is lost and its process starts again"),
     LONG_ROW(kafka, linger_ms, 5, 0, 1000, "ms", "a producer waits so long to fill a batch"),
@@ -49,12 +62,14 @@ const struct setting config_settings[] = {
     TEXT_ROW(redis, password_file, "", 0, "file whose first line is the password"),
     LONG_ROW(redis, timeout_ms, 2000, 10, 60000, "ms", "connect, and each call"),
 
-    TEXT_ROW(postgres, host, "", 0, "host, or the directory of a unix socket; empty: the private stack of `lens up`"),
+    TEXT_ROW(postgres, host, "", 0,
+             "host, or the directory of a unix socket; empty: the private stack of `lens up`"),
     INT_ROW(postgres, port, 5432, 1, 65535, NULL, "also part of a unix socket's name"),
     TEXT_ROW(postgres, user, "lens", 1, "role"),
     TEXT_ROW(postgres, database, "lens", 1, "database"),
     TEXT_ROW(postgres, password_file, "", 0, "file whose first line is the password"),
-    CHOICE_ROW(postgres, sslmode, "prefer", "disable|allow|prefer|require|verify-ca|verify-full", "as libpq takes it"),
+    CHOICE_ROW(postgres, sslmode, "prefer", "disable|allow|prefer|require|verify-ca|verify-full",
+               "as libpq takes it"),
     TEXT_ROW(postgres, sslrootcert_file, "", 0, "PEM of the authority that signed the server's certificate"),
     LONG_ROW(postgres, timeout_ms, 5000, 100, 600000, "ms", "connect, and each statement of a live process"),
 
@@ -64,28 +79,38 @@ const struct setting config_settings[] = {
 
     LONG_ROW(validate, batch_events, 20000, 1, 1000000, "records", "in one Kafka transaction, at most"),
     LONG_ROW(validate, batch_ms, 50, 1, 10000, "ms", "from a batch's first record to its commit, at most"),
-    LONG_ROW(validate, grace_ms, 10000, 0, DAY_MS, "ms", "a sale waits so long for a store, product, ... that is not known yet"),
-    LONG_ROW(validate, tick_ms, 10000, 100, HOUR_MS, "ms", "between TICK records, the clock of every later process"),
-    LONG_ROW(validate, refused_window, 1000, 10, 1000000, "records", "how far back the share of refused records is looked at"),
-    LONG_ROW(validate, refused_min, 50, 1, 1000000, "records", "fewer refused records than this never pause a partition"),
+    LONG_ROW(validate, grace_ms, 10000, 0, DAY_MS, "ms",
+             "a sale waits so long for a store, product, ... that is not known yet"),
+    LONG_ROW(validate, tick_ms, 10000, 100, HOUR_MS, "ms",
+             "between TICK records, the clock of every later process"),
+    LONG_ROW(validate, refused_window, 1000, 10, 1000000, "records",
+             "how far back the share of refused records is looked at"),
+    LONG_ROW(validate, refused_min, 50, 1, 1000000, "records",
+             "fewer refused records than this never pause a partition"),
     LONG_ROW(validate, refused_percent, 20, 1, 100, "percent",
              "more refused records than this share pause a partition until `lens resume`; 100: never"),
-    INT_ROW(validate, metrics_port, 0, 0, 65535, NULL, "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
+    INT_ROW(validate, metrics_port, 0, 0, 65535, NULL,
+            "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
 
     LONG_ROW(accrue, batch_events, 8192, 1, 1000000, "records", "in one Redis call, at most"),
     LONG_ROW(accrue, batch_ms, 5, 1, 1000, "ms", "from a record's arrival to Redis, at most"),
     LONG_ROW(accrue, flush_ms, 1000, 10, 60000, "ms", "between commits in Postgres"),
-    LONG_ROW(accrue, flush_events, 250000, 1, 10000000, "records", "... or after so many, whichever comes first"),
-    LONG_ROW(accrue, flush_size, 64 * MIB, 64 * 1024, 1024 * MIB, "bytes", "... or after so many bytes of rows"),
-    LONG_ROW(accrue, hold_ms, 7 * DAY_MS, 0, 3650 * DAY_MS, "ms", "a return waits so long for its sale, by the log's clock"),
+    LONG_ROW(accrue, flush_events, 250000, 1, 10000000, "records",
+             "... or after so many, whichever comes first"),
+    LONG_ROW(accrue, flush_size, 64 * MIB, 64 * 1024, 1024 * MIB, "bytes",
+             "... or after so many bytes of rows"),
+    LONG_ROW(accrue, hold_ms, 7 * DAY_MS, 0, 3650 * DAY_MS, "ms",
+             "a return waits so long for its sale, by the log's clock"),
     LONG_ROW(accrue, dedupe_events, 1000000, 0, 100000000, "identities",
              "kept in memory per partition; older ones are looked up in Postgres"),
-    LONG_ROW(accrue, customers_max, 4000000, 1000, 100000000, "customers", "balances in memory per partition, at most"),
+    LONG_ROW(accrue, customers_max, 4000000, 1000, 100000000, "customers",
+             "balances in memory per partition, at most"),
     LONG_ROW(accrue, skew_ms, 5 * MINUTE_MS, 0, DAY_MS, "ms",
              "an event's time is at most so much later than its arrival (validate's largest skew)"),
     CHOICE_ROW(accrue, unreferenced_return, "reverse", "reverse|ignore",
                "a return that names no sale takes points back by the rules at its time, or none"),
-    INT_ROW(accrue, metrics_port, 0, 0, 65535, NULL, "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
+    INT_ROW(accrue, metrics_port, 0, 0, 65535, NULL,
+            "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
 };
 
 const size_t config_setting_count = sizeof config_settings / sizeof config_settings[0];
