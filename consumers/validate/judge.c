@@ -203,7 +203,7 @@ static enum ll_status judge_transaction(struct validate *v, const struct hearing
         enum ll_status status = count_verdict(v, hearing, frame.source, false, err);
         return status == LL_OK ? accept_transaction(v, hearing, event, err) : status;
     }
-    if (v->verdict.only_missing && !grace_is_over(v, &hearing->origin)) {
+    if (v->verdict.missing && !grace_is_over(v, &hearing->origin)) {
         *ret_wait = hearing->record->topic == TOPIC_TRANSACTIONS_RETRY;
         return *ret_wait ? LL_OK : send_retry(v, hearing, err);
     }

@@ -228,7 +228,7 @@ static void sum_up(const struct quality_frame *frame, const struct transaction *
         ret->codes |= ret->line_codes[i];
         ret->bad_line_count += ret->line_codes[i] != 0;
     }
-    ret->only_missing = ret->codes != 0 && (ret->codes & ~QUALITY_MISSING) == 0;
+    ret->missing = (ret->codes & QUALITY_MISSING) != 0;
     /* Lines that go alone leave a transaction behind, unless all of them go. */
     if (frame->source != NULL && frame->source->reject_line && transaction->line_count > 0 &&
         ret->bad_line_count == transaction->line_count) {

@@ -30,7 +30,7 @@ struct quality_verdict {
     uint64_t codes;        /* all, of the record and of its lines */
     uint64_t record_codes; /* those that concern the whole */
     uint32_t bad_line_count;
-    bool only_missing; /* all that is wrong is that references are not there (yet) */
+    bool missing; /* a reference is not there (yet): until it is, or time is up, the list of reasons is not final */
     int64_t sum_minor; /* of the line amounts as sent; meaningless with AMOUNT_OVERFLOW */
     uint64_t line_codes[EVENT_LINES_MAX]; /* the first line_count are set */
 };
