@@ -220,8 +220,8 @@ Test(posting, days)
 
 static struct row_buffer full_row(void)
 {
-    static struct posting_line lines[] = { { TEXT("P1"), TEXT("c"), TEXT("q"), 12, 3 }, { TEXT("P2"), TEXT("c"), TEXT("q"), 1, 0 } };
-    static struct posting_rule rules[] = { { 1, 2 }, { 3, 4 } };
+    struct posting_line lines[] = { { TEXT("P1"), TEXT("c"), TEXT("q"), 12, 3 }, { TEXT("P2"), TEXT("c"), TEXT("q"), 1, 0 } };
+    struct posting_rule rules[] = { { 1, 2 }, { 3, 4 } };
     struct posting posting = plain();
     posting.customer_id = TEXT("C1");
     posting.lines = lines;
