@@ -64,6 +64,9 @@ enum ll_status readyz_ask(const struct config *config, const char *process, int 
         return LL_OK;
     char *body = strstr(answer, "\r\n\r\n");
     body = body == NULL ? answer : body + 4;
+    static const char said[] = "waits for "; /* who asks says that himself */
+    if (strncmp(body, said, sizeof said - 1) == 0)
+        body += sizeof said - 1;
     size_t size = strlen(body);
     while (size > 0 && isspace((unsigned char)body[size - 1]))
         body[--size] = '\0';

@@ -38,6 +38,7 @@ struct up {
     bool no_processes;
     bool changed[STACK_SERVICE_COUNT];
     pid_t ran_as[STACK_SERVICE_COUNT]; /* before its files were looked at; 0: it did not run */
+    pid_t leaving[STACK_SERVICE_COUNT]; /* was told to stop, and may answer until it has */
     int64_t begun_ms, ready_ms[STACK_SERVICE_COUNT]; /* since begun */
     int topics_created, migrations_applied;
 };
@@ -181,8 +182,11 @@ static enum ll_status start_service(struct up *up, enum stack_service service, s
         return status;
     path_remove(path_of(path, "%s/restarts", dir), NULL);
     path_remove(path_of(path, "%s/young", dir), NULL);
-    if (is_old)
+    if (is_old) {
+        file_write(path_of(path, "%s/asked", dir), "", 0644, NULL, NULL);
         service_command(dir, "t");
+        up->leaving[service] = state.pid;
+    }
     if (state.step == SERVICE_RESTARTING && state.pid > 0)
         service_ask_down(dir); /* out of the wait */
     if (!service_command(dir, "u"))
@@ -209,10 +213,14 @@ static enum ll_status wait_ready(struct up *up, enum stack_service service, stru
     for (;;) {
         struct service_state state;
         lens_progress(up->lens, "waiting for %s ... %.1f s", name, (double)(steady_ms() - up->begun_ms) / 1000);
-        enum ll_status status = stack_ask(&up->stack, service, ASK_MS, err);
+        service_read(dir, &state);
+        enum ll_status status = LL_RETRY;
+        if (is_private && state.step != SERVICE_ABSENT && state.pid == up->leaving[service] && state.pid != 0)
+            ll_fail(err, status, "it does not stop");
+        else
+            status = stack_ask(&up->stack, service, ASK_MS, err);
         if (status == LL_OK)
             break;
-        service_read(dir, &state);
         if (is_private && state.restarts >= DEATHS_MAX)
             return fail_dying(up, service, err);
         if (status != LL_RETRY)
