@@ -160,6 +160,7 @@ static int poll_wait_ms(const struct accrue *accrue)
 static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
 {
     int64_t until_ms = steady_ms(accrue) + accrue->config->accrue.batch_ms;
+    accrue->behind = false;
     int wait_ms = poll_wait_ms(accrue);
     while (accrue->batch_count < (size_t)accrue->config->accrue.batch_events) {
         struct bus_record record;
@@ -167,8 +168,10 @@ static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
         case BUS_RECORD:
             batch_take(accrue, &record);
             wait_ms = 0;
-            if ((accrue->batch_count & 255) == 0 && steady_ms(accrue) >= until_ms)
+            if ((accrue->batch_count & 255) == 0 && steady_ms(accrue) >= until_ms) {
+                accrue->behind = true;
                 return LL_OK;
+            }
             break;
         case BUS_NONE:
             return LL_OK;
@@ -183,6 +186,7 @@ static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
             return LL_FATAL;
         }
     }
+    accrue->behind = true;
     return LL_OK;
 }
 

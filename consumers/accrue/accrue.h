@@ -81,6 +81,7 @@ struct accrue {
     struct batch_record *batch;
     size_t batch_count;
     bool batch_decoded;
+    bool behind; /* the last poll ended with the batch full: more is waiting, this is catching up */
     struct line *lines;
     size_t line_count, line_capacity;
     int64_t *identity_asks, *sale_asks; /* of one partition's lookup */

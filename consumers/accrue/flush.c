@@ -200,7 +200,11 @@ enum ll_status flush_step(struct accrue *accrue, struct ll_err *err)
         if (status != LL_OK || accrue->flush_state != FLUSH_NONE)
             return status;
     }
-    if (steady_ms(accrue) - accrue->flushed_at_ms < accrue->config->accrue.flush_ms && !pending_is_full(accrue))
+    /* Changing an account costs more than adding a row: while catching up, events are gathered for longer, so that a
+     * customer's many events change the account once. */
+    enum { CATCH_UP_FACTOR = 5 };
+    int64_t interval_ms = accrue->config->accrue.flush_ms * (accrue->behind ? CATCH_UP_FACTOR : 1);
+    if (steady_ms(accrue) - accrue->flushed_at_ms < interval_ms && !pending_is_full(accrue))
         return LL_OK;
     return flush_start(accrue, err);
 }
