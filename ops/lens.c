@@ -1,6 +1,7 @@
 #include "ops/lens.h"
 
 #include "ops/verbs.h"
+#include "runtime/log.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -133,6 +134,13 @@ int main(int argc, char **argv)
     static struct lens lens;
     struct common common = { 0 };
     lens.progress = isatty(STDERR_FILENO) == 1;
+    bool is_set = getenv("LENS_LOG") != NULL;
+    /* A tool says itself what went wrong; the clients' own warnings are for processes' logs. */
+    if (!is_set)
+        setenv("LENS_LOG", "error", 1);
+    log_init("lens");
+    if (!is_set)
+        unsetenv("LENS_LOG");
     argc = take_common(&lens, argc, argv, &common);
     if (common.version) {
         printf("lens %s\n", LENS_VERSION);
