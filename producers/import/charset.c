@@ -5,6 +5,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
+enum { REPLACEMENT = 0xfffd };
+
 /* Bytes 0x80 to 0x9f of windows-1252; 0: unassigned. */
 static const uint16_t windows_1252[32] = {
     0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017d, 0,
@@ -60,8 +62,10 @@ struct text charset_decode(enum profile_encoding encoding, struct text bytes, ch
     size_t used = 0;
     for (uint32_t i = 0; i < bytes.size; i++) {
         unsigned char c = (unsigned char)bytes.data[i];
-        bool mapped = encoding == ENCODING_WINDOWS_1252 && c >= 0x80 && c < 0xa0;
-        used += put(mapped ? windows_1252[c - 0x80] : c, to + used);
+        uint32_t point = c;
+        if (encoding == ENCODING_WINDOWS_1252 && c >= 0x80 && c < 0xa0)
+            point = windows_1252[c - 0x80] != 0 ? windows_1252[c - 0x80] : REPLACEMENT;
+        used += put(point, to + used);
     }
     *ret_used = used;
     return (struct text){ to, (uint32_t)used };

@@ -18,6 +18,7 @@ struct csvfile {
     struct stat opened; /* as it was: a file that changes while it is read is no file to import */
     struct csv_parser parser;
     char line_end; /* '\n', or '\r' for files that know no other */
+    int32_t lines_max; /* of a row */
     bool at_eof;
 
     char *buffer;
@@ -189,7 +190,7 @@ static void give_broken(struct csvfile *file, struct csv_row *ret, size_t first_
         snprintf(ret->why, sizeof ret->why, "a quote that opens here %s (seen on line %lld); reading goes on at line %lld",
                  why, (long long)(ret->line + lines - 1), (long long)file->line);
     else
-        snprintf(ret->why, sizeof ret->why, "a quote stands where none may be");
+        snprintf(ret->why, sizeof ret->why, "%s", why);
 }
 
 static void check_columns(const struct csvfile *file, struct csv_row *ret)
@@ -240,17 +241,27 @@ enum ll_status csvfile_next(struct csvfile *file, struct csv_row *ret, bool *ret
             first_whole = whole;
         }
         bool ended = lines > 1 && whole == 0;
-        if (!found || ended || lines > CSV_ROW_LINES_MAX) {
+        if (!found || ended) {
             give_broken(file, ret, first_size, first_whole, lines, ended ? "never closes" : "does not close within a row's limit");
             return LL_OK;
         }
         if (!feed_line(file, file->buffer + file->start + consumed, size, whole)) {
-            give_broken(file, ret, first_size, first_whole, lines, "does not close as it should");
+            give_broken(file, ret, first_size, first_whole, lines,
+                        lines > 1 ? "does not close as it should" : "a quote stands where none may be");
+            return LL_OK;
+        }
+        if (file->complete && lines > 1 && file->header_count != 0 && file->field_count != file->header_count) {
+            give_broken(file, ret, first_size, first_whole, lines, "encloses line breaks and gives the wrong number of columns");
             return LL_OK;
         }
         if (file->complete) {
             give(file, ret, consumed + size, consumed + whole, lines);
             check_columns(file, ret);
+            return LL_OK;
+        }
+        if (lines == file->lines_max) {
+            give_broken(file, ret, first_size, first_whole, lines,
+                        lines > 1 ? "does not close within a row's limit" : "a quote that opens here does not close on its line");
             return LL_OK;
         }
         consumed += whole;
@@ -294,19 +305,20 @@ static enum ll_status read_header(struct csvfile *file, struct ll_err *err)
     return LL_OK;
 }
 
-enum ll_status csvfile_open(const char *path, char delimiter, struct csvfile **ret, struct ll_err *err)
+enum ll_status csvfile_open(const char *path, const struct csv_format *format, struct csvfile **ret, struct ll_err *err)
 {
     struct csvfile *file = calloc(1, sizeof *file);
     if (file == NULL)
         abort();
     file->line = 1;
     file->line_end = '\n';
+    file->lines_max = format->line_breaks ? CSV_ROW_LINES_MAX : 1;
     snprintf(file->path, sizeof file->path, "%s", path);
     file->buffer = malloc(BUFFER_SIZE);
     file->bytes = malloc(2 * CSV_ROW_SIZE_MAX + CSV_FIELDS_MAX);
     if (file->buffer == NULL || file->bytes == NULL || csv_init(&file->parser, CSV_STRICT) != 0)
         abort();
-    csv_set_delim(&file->parser, (unsigned char)delimiter);
+    csv_set_delim(&file->parser, (unsigned char)format->delimiter);
     csv_set_space_func(&file->parser, no_space);
     csv_set_term_func(&file->parser, line_feed);
 

@@ -4,8 +4,9 @@
  *         line number, and a fault costs only the line it stands on. Line ends may be LF, CR LF or CR; a UTF-8 byte order mark
  *         is dropped; the last line needs no end; empty lines are counted and skipped.
  * Units:  lines count from 1, as editors do. _size is bytes.
- * Errors: a broken row is a row with a code (CSV_SYNTAX, CSV_COLUMNS, CSV_LIMIT) and words. A quote that never closes
- *         condemns its own line only: reading goes on at the line after it. LL_FATAL: the file itself cannot be read.
+ * Errors: a broken row is a row with a code (CSV_SYNTAX, CSV_COLUMNS, CSV_LIMIT) and words. A quote that never closes, or that
+ *         closes with the wrong number of columns, condemns its own line only: reading goes on at the line after it. LL_FATAL: the
+ *         file itself cannot be read.
  * Source: RFC 4180; libcsv 3.0.3.
  */
 #pragma once
@@ -36,8 +37,13 @@ struct csv_row {
 
 struct csvfile;
 
+struct csv_format {
+    char delimiter;
+    bool line_breaks; /* quotes may enclose line breaks; else a quote that is open at its line's end is broken */
+};
+
 /* Opens the file and reads its header, which is the first row. Views in a row are valid until the next call. */
-enum ll_status csvfile_open(const char *path, char delimiter, struct csvfile **ret, struct ll_err *err);
+enum ll_status csvfile_open(const char *path, const struct csv_format *format, struct csvfile **ret, struct ll_err *err);
 void csvfile_close(struct csvfile *file);
 const struct text *csvfile_header(const struct csvfile *file, size_t *ret_count);
 /* *ret_more is false at the end of the file. */

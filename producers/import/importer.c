@@ -32,7 +32,8 @@ static enum ll_status open_file(struct importer *importer, const struct fileset_
                                 struct mapper **ret_mapper, struct ll_err *err)
 {
     size_t columns;
-    enum ll_status status = csvfile_open(file->path, importer->profile->delimiter, ret_csv, err);
+    struct csv_format format = { importer->profile->delimiter, importer->profile->line_breaks };
+    enum ll_status status = csvfile_open(file->path, &format, ret_csv, err);
     if (status != LL_OK)
         return status;
     const struct text *header = csvfile_header(*ret_csv, &columns);

@@ -20,7 +20,7 @@ static const char usage[] =
     "  --check          look at the configuration and the profile alone; no FILE is needed\n"
     "  --json           print the summary as one JSON value\n"
     "  --config FILE    settings; else LENS_CONFIG, LENS_HOME/lens.conf, deploy/lens.conf\n"
-    "exit: 0 done, 1 failed, 2 usage or configuration, 4 Kafka does not answer\n";
+    "exit: 0 done, 1 failed, 2 usage or configuration, 3 imported before and nothing sent, 4 Kafka does not answer\n";
 
 static const struct option known[] = {
     { "again", no_argument, NULL, 'a' },   { "json", no_argument, NULL, 'j' },

@@ -77,10 +77,10 @@ static void parse_mark(struct text value, struct mark *ret)
                           .summary = json_incref(json_object_get(root, "summary")) };
     snprintf(ret->settings, sizeof ret->settings, "%s", settings != NULL ? settings : "");
     snprintf(ret->updated_at, sizeof ret->updated_at, "%s", updated_at != NULL ? updated_at : "");
-    json_decref(root);
     for (int i = MARK_RUNNING; i <= MARK_DONE; i++)
         if (state != NULL && settings != NULL && ret->attempt > 0 && ret->outputs >= 0 && strcmp(state, states[i]) == 0)
             ret->state = (enum mark_state)i;
+    json_decref(root);
 }
 
 struct reading {

@@ -174,7 +174,7 @@ static enum ll_status read_delimiter(const struct reading *reading, config_setti
 static enum ll_status read_all(const struct reading *reading, config_setting_t *root, struct profile *profile, struct ll_err *err)
 {
     static const char *const known[] = { "source", "currency", "time_zone", "encoding", "delimiter",
-                                         "bad_row", "open_rows", "files", NULL };
+                                         "line_breaks", "bad_row", "open_rows", "files", NULL };
     static const char *const bad_rows[] = { "reject_line", "reject_transaction", NULL };
     enum ll_status status = reading_known(reading, root, "a profile", known, err);
     config_setting_t *at;
@@ -194,6 +194,8 @@ static enum ll_status read_all(const struct reading *reading, config_setting_t *
         status = read_encoding(reading, at, &profile->encoding, err);
     if (status == LL_OK && (at = config_setting_get_member(root, "delimiter")) != NULL)
         status = read_delimiter(reading, at, &profile->delimiter, err);
+    if (status == LL_OK && (at = config_setting_get_member(root, "line_breaks")) != NULL)
+        status = reading_flag(reading, at, &profile->line_breaks, err);
     if (status == LL_OK && (at = config_setting_get_member(root, "bad_row")) != NULL)
         status = reading_choice(reading, at, bad_rows, &choice, err);
     profile->reject_transaction = choice == 1;
@@ -217,6 +219,7 @@ enum ll_status profile_load(const char *path, const char *currency, const char *
     snprintf(profile->currency, sizeof profile->currency, "%s", currency);
     snprintf(profile->time_zone, sizeof profile->time_zone, "%s", time_zone);
     profile->delimiter = ',';
+    profile->line_breaks = true;
     profile->open_rows = OPEN_ROWS_DEFAULT;
 
     config_t config;

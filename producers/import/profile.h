@@ -152,6 +152,7 @@ struct profile {
     char time_zone[PROFILE_NAME_SIZE];
     enum profile_encoding encoding;
     char delimiter;
+    bool line_breaks;        /* quotes may enclose them */
     bool reject_transaction; /* bad_row: the whole transaction goes, not the row alone */
     int64_t open_rows;       /* rows of unfinished transactions in memory, at most */
     struct profile_file files[PROFILE_FILES_MAX];

@@ -165,7 +165,7 @@ static int decide(struct run *run, bool *ret_go)
         json_object_set_new(mark->summary, "already_imported", json_true());
         print(run, mark->summary);
         *ret_go = false;
-        return RUN_DONE;
+        return RUN_BEFORE;
     case MARK_RUNNING:
         if (strcmp(mark->settings, run->settings) == 0) {
             char number[32];
@@ -261,8 +261,6 @@ static enum ll_status try_once(struct run *run, int *ret_code, struct ll_err *er
     *ret_code = RUN_FAILED;
     enum ll_status status = LL_OK;
     if (!run->options->dry_run) {
-        int64_t attempt = run->mark.attempt;
-        (void)attempt;
         status = send_open(run->config, &run->topics, run->codec, run->files.sha256, run->nonce, &run->mark, &run->send, err);
         if (status != LL_OK)
             return status;

@@ -12,7 +12,7 @@
 enum { RUN_PATIENCE_MS = 300000 };
 
 /* As `lens` ends (ops/lens.h). */
-enum run_exit { RUN_DONE = 0, RUN_FAILED = 1, RUN_USAGE = 2, RUN_UNREACHABLE = 4 };
+enum run_exit { RUN_DONE = 0, RUN_FAILED = 1, RUN_USAGE = 2, RUN_BEFORE = 3 /* imported before */, RUN_UNREACHABLE = 4 };
 
 struct run_options {
     const char *profile; /* a name, or a .conf file */

@@ -99,7 +99,8 @@ static enum ll_status send_dead(void *self, const struct dead_row *row, struct l
 
 static enum ll_status send_settle(void *self, struct ll_err *err)
 {
-    return send_commit(self, err);
+    struct send *send = self;
+    return send->is_begun ? send_commit(send, err) : LL_OK;
 }
 
 struct import_sink send_sink(struct send *send)
