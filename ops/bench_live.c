@@ -23,7 +23,7 @@ enum {
     PROBE_LOST_MS = 5000,
     WARM_MS = 3000,
     KILLS = 5,
-    STEADY_MS = 2500, /* between two kills */
+    STEADY_MS = 11000, /* between two kills: the supervisor restarts at once what lived for ten seconds */
     READY_MS_MAX = 30000,
     BEHIND_MS_MAX = 30000,
 };
@@ -362,7 +362,7 @@ static enum ll_status recover(struct recovery *r, struct ll_err *err)
     if (status != LL_OK)
         return status;
     r->partitions = topics.facts[TOPIC_TRANSACTIONS_VALID].partitions;
-    int64_t events = bench->rate_per_s * (KILLS * 5 + 20);
+    int64_t events = bench->rate_per_s * (KILLS * 13 + 30);
     pid_t load = bench_spawn_load(bench, events, true, err);
     status = load == 0 ? LL_FATAL : LL_OK;
     for (int i = 0; status == LL_OK && i < KILLS && !process_stopping(); i++) {
