@@ -133,7 +133,7 @@ static json_t *row_json(const struct postgres_rows *rows, size_t row, const stru
                      "effective_from", always ? json_null() : inert_json(postgres_rows_text(rows, row, "effective_from")),
                      "published_at", inert_json(postgres_rows_text(rows, row, "published_at")), "sha256",
                      inert_json(postgres_rows_text(rows, row, "sha256")), "document",
-                     inert_json(postgres_rows_text(rows, row, "document")), "describes", document->words);
+                     json_string(document->text), "describes", document->words);
 }
 
 static void row_print(const struct postgres_rows *rows, size_t row, const struct document *document, bool whole)

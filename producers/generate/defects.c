@@ -204,7 +204,7 @@ static const struct {
     spoil_fn *spoil;
 } WAYS[] = {
     { "void_of_nothing", B(ORIGINAL_MISSING), STAGE_VALIDATE, ANY, void_of_nothing },
-    { "no_transaction_id", B(TRANSACTION_ID_MISSING), STAGE_VALIDATE, AVRO, no_transaction_id },
+    { "no_transaction_id", B(TRANSACTION_ID_MISSING), STAGE_VALIDATE, ANY, no_transaction_id },
     { "no_source", B(SOURCE_MISSING), STAGE_VALIDATE, AVRO, no_source },
     { "no_time", B(TIME_INVALID), STAGE_VALIDATE, ANY, no_time },
     { "future_time", B(TIME_FUTURE), STAGE_VALIDATE, ANY, future_time },

@@ -2,6 +2,7 @@
 #include "producers/generate/sink.h"
 
 #include "producers/generate/pace.h"
+#include "producers/generate/settle.h"
 #include "runtime/kafka.h"
 #include "schemas/codec.h"
 
@@ -10,9 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { VALUE_SIZE = 64 << 10, FLUSH_TIMEOUT_MS = 120000, NO_SUCH_SCHEMA = 987654 };
+enum { VALUE_SIZE = 64 << 10, FLUSH_TIMEOUT_MS = 120000, SETTLE_TIMEOUT_MS = 10000, NO_SUCH_SCHEMA = 987654 };
 
 struct to_topics {
+    const struct config *config;
     struct codec *codec;
     struct bus_producer producer;
     struct pace pace;
@@ -56,6 +58,8 @@ static enum ll_status topics_settle(void *self, struct ll_err *err)
 {
     struct to_topics *to = self;
     enum ll_status status = topics_flush(self, err);
+    if (status == LL_OK)
+        status = settle_references(to->config, SETTLE_TIMEOUT_MS, err);
     to->pace = pace_of(to->rate_per_s);
     return status;
 }
@@ -162,6 +166,7 @@ enum ll_status sink_topics_open(const struct generate_options *options, const st
     struct to_topics *to = calloc(1, sizeof *to);
     if (to == NULL)
         abort();
+    to->config = config;
     to->rate_per_s = options->rate_per_s;
     char path[2 * CONFIG_TEXT_SIZE];
     enum ll_status status = codec_new(config_share_path(config, "schemas", path, sizeof path), NULL, &to->codec, err);

@@ -120,7 +120,9 @@ def imported(out, dead):
             continue
         blocks = [[]]  # a till that sent again sent all lines again, in order
         for item in items:
-            if blocks[-1] and (item.number != blocks[-1][-1].number + 1) and len(blocks) < len(heads):
+            last = blocks[-1][-1] if blocks[-1] else None
+            begins = last and (item.number != last.number + 1 or int(item.cells[1]) <= int(last.cells[1]))
+            if begins and len(blocks) < len(heads):
                 blocks.append([])
             blocks[-1].append(item)
         blocks += [[]] * (len(heads) - len(blocks))
@@ -183,7 +185,7 @@ class World:
 
     def codes(self, sale):
         sane_time = 1990 <= sale.time.year < 2100
-        codes = self.header_codes(sale, sane_time)
+        codes = self.header_codes(sale, sane_time) | (set() if sale.id else {"TRANSACTION_ID_MISSING"})
         if not sane_time:
             codes.add("TIME_INVALID")
         elif sale.time > datetime.datetime.utcnow() + datetime.timedelta(minutes=5):
