@@ -150,6 +150,42 @@ static const struct bind_field LOYALTY_RULES[] = {
     DOCUMENT_IN(loyalty_rules, "document", document),
 };
 
+static const struct bind_field LEDGER_LINE[] = {
+    TEXT_IN(ledger_line, "product_id", product_id),
+    TEXT_NULL(ledger_line, "category", category),
+    TEXT_NULL(ledger_line, "promotion_id", promotion_id),
+    LONG_IN(ledger_line, "amount_minor", amount_minor),
+    LONG_IN(ledger_line, "excess_minor", excess_minor),
+};
+static const struct bind_record LEDGER_LINES = RECORD(ledger_line, LEDGER_LINE);
+static const struct bind_field LEDGER_RULE[] = {
+    INT_IN(ledger_rule, "rule_id", rule_id),
+    LONG_IN(ledger_rule, "points", points),
+};
+static const struct bind_record LEDGER_RULES = RECORD(ledger_rule, LEDGER_RULE);
+
+static const struct bind_field LEDGER[] = {
+    INT_IN(ledger_entry, "run", run),
+    INT_IN(ledger_entry, "partition", partition),
+    LONG_IN(ledger_entry, "offset", offset),
+    INT_IN(ledger_entry, "seq", seq),
+    LONG_IN(ledger_entry, "event_offset", event_offset),
+    TEXT_IN(ledger_entry, "source", source),
+    ENUM_IN(ledger_entry, "event_type", type, TRANSACTION_TYPES),
+    TEXT_IN(ledger_entry, "transaction_id", transaction_id),
+    TEXT_NULL(ledger_entry, "sale_id", sale_id),
+    TEXT_NULL(ledger_entry, "customer_id", customer_id),
+    LONG_IN(ledger_entry, "net_minor", net_minor),
+    LIST_IN(ledger_entry, "lines", lines, line_count, EVENT_LEDGER_LINES_MAX, &LEDGER_LINES),
+    INT_IN(ledger_entry, "sale_day", sale_day),
+    LONG_IN(ledger_entry, "points", points),
+    INT_IN(ledger_entry, "rules_version", rules_version),
+    LIST_IN(ledger_entry, "breakdown", rules, rule_count, EVENT_RULES_MAX, &LEDGER_RULES),
+    LONG_IN(ledger_entry, "event_time", event_time_ms),
+    LONG_IN(ledger_entry, "posted_at", posted_at_ms),
+    LONG_IN(ledger_entry, "flags", flags),
+};
+
 static const struct bind_field COMMAND[] = {
     TEXT_IN(command, "process", process),
     TEXT_IN(command, "verb", verb),
@@ -171,7 +207,7 @@ static const struct {
     [EVENT_PROMOTION] = { "promotion", RECORD(promotion, PROMOTION) },
     [EVENT_INVENTORY] = { "inventory", RECORD(inventory, INVENTORY) },
     [EVENT_LOYALTY_RULES] = { "loyalty_rules", RECORD(loyalty_rules, LOYALTY_RULES) },
-    [EVENT_LEDGER] = { "ledger", { 0 } },
+    [EVENT_LEDGER] = { "ledger", RECORD(ledger_entry, LEDGER) },
     [EVENT_COMMAND] = { "command", RECORD(command, COMMAND) },
 };
 

@@ -237,9 +237,10 @@ enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text
         return ll_fail(err, LL_POISON, "schema %d as a %s: %s", writer->id, event_kind_name(kind),
                        writer->refusals[kind]);
     }
-    if (value.size > EVENT_SIZE_MAX) {
+    uint32_t size_max = kind == EVENT_LEDGER ? EVENT_LEDGER_SIZE_MAX : EVENT_SIZE_MAX;
+    if (value.size > size_max) {
         *ret_code = CODE_DECODE_LIMIT;
-        return ll_fail(err, LL_POISON, "a value of %u bytes, at most %d are read", value.size, EVENT_SIZE_MAX);
+        return ll_fail(err, LL_POISON, "a value of %u bytes, at most %u are read", value.size, size_max);
     }
 
     struct text bytes = { value.data + CODEC_FRAME_SIZE, value.size - CODEC_FRAME_SIZE };

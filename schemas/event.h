@@ -19,6 +19,9 @@ enum {
     EVENT_LINES_MAX = 1000,       /* lines of one transaction */
     EVENT_LIST_MAX = 1000,        /* products or categories of one promotion */
     EVENT_DOCUMENT_SIZE_MAX = 256 << 10, /* bytes of a rules document */
+    EVENT_LEDGER_SIZE_MAX = 3 << 20, /* bytes of one posting: up to two transactions' lines */
+    EVENT_LEDGER_LINES_MAX = 2 * EVENT_LINES_MAX,
+    EVENT_RULES_MAX = 64, /* rules in one posting */
 };
 
 /* One per .avsc; schemas/ids.conf gives each its local schema id. */
@@ -141,6 +144,42 @@ struct loyalty_rules {
     struct text document; /* the rule set as published (libconfig) */
 };
 
+/* ledger.avsc: one posting. A row of a return may hold each line of its sale, and each of its own as excess. */
+struct ledger_line {
+    struct text product_id;
+    struct text category;     /* nullable */
+    struct text promotion_id; /* nullable */
+    int64_t amount_minor;     /* net effect: positive on a sale, negative on a return */
+    int64_t excess_minor;     /* returned beyond what the sale holds: no effect on points */
+};
+
+struct ledger_rule {
+    int32_t rule_id;
+    int64_t points;
+};
+
+struct ledger_entry {
+    int32_t run, partition;
+    int64_t offset; /* (partition, offset, seq): the record of transactions.valid that caused it */
+    int32_t seq;
+    int64_t event_offset;
+    struct text source;
+    enum transaction_type type;
+    struct text transaction_id;
+    struct text sale_id;     /* nullable */
+    struct text customer_id; /* nullable: unidentified spend */
+    int64_t net_minor;
+    struct ledger_line *lines;
+    uint32_t line_count;
+    int32_t sale_day;
+    int64_t points;
+    int32_t rules_version;
+    struct ledger_rule *rules;
+    uint32_t rule_count;
+    int64_t event_time_ms, posted_at_ms;
+    int64_t flags; /* warnings: set of codes */
+};
+
 /* command.avsc: what an operator tells an owner (lens resume). */
 struct command {
     struct text process; /* "validate" */
@@ -161,6 +200,7 @@ struct event {
         struct promotion promotion;
         struct inventory inventory;
         struct loyalty_rules loyalty_rules;
+        struct ledger_entry ledger;
         struct command command;
     };
 };

@@ -120,9 +120,9 @@ char *write_event(char *to, const struct event *event)
     case EVENT_PROMOTION:
     case EVENT_INVENTORY:
     case EVENT_LOYALTY_RULES:
+    case EVENT_LEDGER:
     case EVENT_COMMAND:
         return write_bound(to, bind_of(event->kind), event_payload_const(event));
-    case EVENT_LEDGER:
     case EVENT_KINDS:
         break;
     }

@@ -255,7 +255,7 @@ static const struct {
     { "another kind than asked for", "00000003eb", EVENT_COMMAND, CODE_SCHEMA_INCOMPATIBLE, "control" },
     { "a valid one where a raw one is asked for", "00000003ea", EVENT_TRANSACTION, CODE_SCHEMA_INCOMPATIBLE,
       "transaction_valid" },
-    { "a kind that has no struct", "00000003f2", EVENT_LEDGER, CODE_SCHEMA_UNKNOWN, "1010" },
+    { "a posting without a field", "00000003f2", EVENT_LEDGER, CODE_DECODE_TRUNCATED, "run" },
     { "the frame and no more", "00000003f3", EVENT_COMMAND, CODE_DECODE_TRUNCATED, "process" },
     { "a byte after the end", "00000003eb00000000", EVENT_CONTROL, CODE_DECODE_TRAILING, "byte 8" },
 };
