@@ -56,14 +56,21 @@ static enum ll_status open_files(struct wiring *w, struct ll_err *err)
         status = calendar_new(w->config->program.time_zone, &w->calendar, err);
     if (status == LL_OK && w->config->registry.url[0] != '\0')
         status = registry_open(w->config->registry.url, w->config->registry.timeout_ms, w->clock, &w->registry, err);
-    if (status == LL_OK)
-        status = codec_new(config_share_path(w->config, "schemas", path, sizeof path), w->registry, &w->codec, err);
     return status;
+}
+
+/* With a registry, our own schemas are looked up there: it may be down. */
+static enum ll_status open_codec(struct wiring *w, struct ll_err *err)
+{
+    char path[PATH_SIZE];
+    return w->codec != NULL
+               ? LL_OK
+               : codec_new(config_share_path(w->config, "schemas", path, sizeof path), w->registry, &w->codec, err);
 }
 
 /* The producer first: its opening fences a predecessor and ends what that left open, so that the group's offsets are
  * settled when the consumer asks for them. */
-static enum ll_status open_kafka(struct wiring *w, struct ll_err *err)
+static enum ll_status open_services(struct wiring *w, struct ll_err *err)
 {
     const char *instance = process_instance(w->process);
     bool named = strncmp(instance, "validate", 8) == 0;
@@ -76,8 +83,8 @@ static enum ll_status open_kafka(struct wiring *w, struct ll_err *err)
         .topics = VALIDATE_TOPICS,
         .topic_count = VALIDATE_TOPIC_COUNT,
     };
-    enum ll_status status = LL_OK;
-    if (w->producer.ops == NULL)
+    enum ll_status status = open_codec(w, err);
+    if (status == LL_OK && w->producer.ops == NULL)
         status = kafka_producer_open(w->config, w->transactional_id, &w->producer, err);
     if (status == LL_OK && w->feed.ops == NULL)
         status = feed_open(w->config, &w->topics, w->group, w->clock, &w->feed, err);
@@ -89,7 +96,7 @@ static enum ll_status open_kafka(struct wiring *w, struct ll_err *err)
 static enum ll_status run(struct wiring *w, struct ll_err *err)
 {
     enum ll_status status;
-    while ((status = open_kafka(w, err)) == LL_RETRY && !process_stopping()) {
+    while ((status = open_services(w, err)) == LL_RETRY && !process_stopping()) {
         process_waits_for(w->process, err->text);
         usleep(AGAIN_US);
     }

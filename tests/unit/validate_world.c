@@ -1,0 +1,618 @@
+#include "tests/unit/validate_world.h"
+
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const enum topic FEED[] = { TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
+                                   TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS };
+static const enum topic JUDGED[] = { TOPIC_STORES, TOPIC_PRODUCTS, TOPIC_CUSTOMERS, TOPIC_PROMOTIONS };
+
+static char *copy(const char *from, size_t size)
+{
+    if (from == NULL)
+        return NULL;
+    char *to = malloc(size + 1);
+    if (to == NULL)
+        abort();
+    memcpy(to, from, size);
+    to[size] = '\0';
+    return to;
+}
+
+static struct world_record record_of(struct text key, struct text value, const struct bus_header *headers, size_t count,
+                                     int64_t timestamp_ms)
+{
+    struct world_record record = { .key = copy(key.data, key.size), .value = copy(value.data, value.size),
+                                   .key_size = key.size, .value_size = value.size,
+                                   .timestamp_ms = timestamp_ms, .header_count = count };
+    for (size_t i = 0; i < count; i++) {
+        record.headers[i].name = (struct text){ copy(headers[i].name.data, headers[i].name.size), headers[i].name.size };
+        record.headers[i].value =
+            (struct text){ copy(headers[i].value.data, headers[i].value.size), headers[i].value.size };
+    }
+    return record;
+}
+
+static void record_free(struct world_record *record)
+{
+    free(record->key);
+    free(record->value);
+    for (size_t i = 0; i < record->header_count; i++) {
+        free((char *)(uintptr_t)record->headers[i].name.data);
+        free((char *)(uintptr_t)record->headers[i].value.data);
+    }
+}
+
+static int64_t append(struct world_log *log, struct world_record record)
+{
+    if (log->count == log->capacity) {
+        log->capacity = log->capacity == 0 ? 64 : 2 * log->capacity;
+        log->records = realloc(log->records, log->capacity * sizeof *log->records);
+        if (log->records == NULL)
+            abort();
+    }
+    struct world_record *kept = malloc(sizeof *kept);
+    if (kept == NULL)
+        abort();
+    *kept = record;
+    log->records[log->count++] = kept;
+    return (int64_t)log->count - 1;
+}
+
+static int32_t partitions(const struct world *world, enum topic topic)
+{
+    return world->topics.facts[topic].partitions;
+}
+
+/* The consumer. */
+
+static bool is_assigned(const struct world *world, enum topic topic, int32_t partition)
+{
+    for (size_t i = 0; i < world->assigned_count; i++)
+        if (world->assigned[i].topic == topic && world->assigned[i].partition == partition)
+            return true;
+    return false;
+}
+
+static void fill(struct world_log *log, enum topic topic, int32_t partition, int64_t offset, struct bus_record *ret)
+{
+    struct world_record *record = log->records[offset];
+    *ret = (struct bus_record){ .topic = topic, .partition = partition, .offset = offset,
+                                .timestamp_ms = record->timestamp_ms,
+                                .key = { record->key, record->key_size }, .value = { record->value, record->value_size },
+                                .held = record };
+}
+
+static enum bus_event world_poll(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    world->polls++;
+    if (world->event_count > 0) {
+        enum bus_event event = world->events[0].event;
+        return event;
+    }
+    enum { LOGS = TOPIC_COUNT * WORLD_PARTITIONS };
+    for (size_t i = 0; world->is_flowing && i < LOGS; i++) {
+        size_t at = (world->robin + i) % LOGS;
+        enum topic topic = (enum topic)(at / WORLD_PARTITIONS);
+        int32_t partition = (int32_t)(at % WORLD_PARTITIONS);
+        struct world_log *log = &world->logs[topic][partition];
+        if (log->position < 0 || log->paused || !is_assigned(world, topic, partition))
+            continue;
+        while ((size_t)log->position < log->count && log->records[log->position]->is_marker)
+            log->polled = ++log->position;
+        if ((size_t)log->position == log->count)
+            continue;
+        fill(log, topic, partition, log->position++, ret);
+        log->polled = log->position;
+        world->held++;
+        world->robin = at + 1;
+        return BUS_RECORD;
+    }
+    world->wall_ms += timeout_ms;
+    world->steady_ms += timeout_ms;
+    return BUS_NONE;
+}
+
+static const struct bus_position *world_changed(void *self, size_t *ret_count, bool *ret_lost)
+{
+    struct world *world = self;
+    *ret_count = world->assigned_count;
+    *ret_lost = world->event_count > 0 && world->events[0].lost;
+    if (world->event_count > 0)
+        memmove(world->events, world->events + 1, --world->event_count * sizeof *world->events);
+    return world->assigned;
+}
+
+static enum ll_status world_start_at(void *self, const struct bus_position *from, size_t count, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++)
+            world->logs[topic][partition].position = -1;
+    for (size_t i = 0; i < count; i++) {
+        struct world_log *log = &world->logs[from[i].topic][from[i].partition];
+        cr_assert_eq(from[i].offset, BUS_COMMITTED);
+        log->position = log->committed < 0 ? 0 : log->committed;
+    }
+    world->is_flowing = true;
+    return LL_OK;
+}
+
+static enum ll_status world_stop(void *self, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    cr_assert_eq(world->held, 0, "a record is held beyond stop");
+    world->is_flowing = false;
+    return LL_OK;
+}
+
+static void world_release(void *self, struct bus_record *record)
+{
+    struct world *world = self;
+    cr_assert(record->held != NULL && world->held > 0, "released twice");
+    world->held--;
+    record->held = NULL;
+}
+
+static size_t world_headers(void *self, const struct bus_record *record, struct bus_header ret[BUS_HEADERS_MAX])
+{
+    (void)self;
+    const struct world_record *kept = record->held;
+    size_t count = kept->header_count < BUS_HEADERS_MAX ? kept->header_count : BUS_HEADERS_MAX;
+    memcpy(ret, kept->headers, count * sizeof *ret);
+    return count;
+}
+
+static int64_t world_position(void *self, enum topic topic, int32_t partition)
+{
+    struct world *world = self;
+    return world->logs[topic][partition].polled;
+}
+
+static enum ll_status world_pause(void *self, enum topic topic, int32_t partition, bool paused, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    world->logs[topic][partition].paused = paused;
+    world->logs[topic][partition].pauses += paused;
+    return LL_OK;
+}
+
+static const struct bus_consumer_ops CONSUMER = {
+    .poll = world_poll,
+    .changed = world_changed,
+    .start = world_start_at,
+    .stop = world_stop,
+    .release = world_release,
+    .headers = world_headers,
+    .position = world_position,
+    .pause = world_pause,
+};
+
+/* The producer. */
+
+static void drop_pending(struct world *world)
+{
+    for (size_t i = 0; i < world->pending_count; i++)
+        record_free(&world->pending[i].record);
+    world->pending_count = world->pending_offset_count = 0;
+    world->is_open = false;
+}
+
+static enum ll_status world_begin(void *self, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    cr_assert_not(world->is_open, "a transaction is open already");
+    world->is_open = true;
+    return LL_OK;
+}
+
+static enum ll_status world_send_offsets(void *self, struct bus_consumer *consumer, const struct bus_position *next,
+                                         size_t count, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)consumer;
+    (void)err;
+    cr_assert(world->is_open);
+    for (size_t i = 0; i < count; i++)
+        cr_assert(is_assigned(world, next[i].topic, next[i].partition), "an offset of what is not ours");
+    memcpy(world->pending_offsets, next, count * sizeof *next);
+    world->pending_offset_count = count;
+    return LL_OK;
+}
+
+static enum ll_status world_abort(void *self, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    if (world->is_open)
+        world->aborts++;
+    drop_pending(world);
+    return LL_OK;
+}
+
+static enum ll_status world_commit(void *self, struct ll_err *err)
+{
+    struct world *world = self;
+    cr_assert(world->is_open);
+    world->steady_ms += 12;
+    world->wall_ms += 12;
+    if (world->crash_commits > 0)
+        return ll_fail(err, LL_FATAL, "fenced");
+    if (world->fail_commits > 0) {
+        world->fail_commits--;
+        world_abort(world, err);
+        return ll_fail(err, LL_RETRY, "the transaction was aborted");
+    }
+    bool marked[TOPIC_COUNT][WORLD_PARTITIONS] = { { false } };
+    for (size_t i = 0; i < world->pending_count; i++) {
+        append(&world->logs[world->pending[i].topic][world->pending[i].partition], world->pending[i].record);
+        marked[world->pending[i].topic][world->pending[i].partition] = true;
+    }
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++)
+            if (marked[topic][partition])
+                append(&world->logs[topic][partition], (struct world_record){ .is_marker = true });
+    for (size_t i = 0; i < world->pending_offset_count; i++) {
+        const struct bus_position *next = &world->pending_offsets[i];
+        struct world_log *log = &world->logs[next->topic][next->partition];
+        cr_assert(next->offset > log->committed, "a group's offset never goes back");
+        cr_assert((size_t)next->offset <= log->count, "nor beyond the log");
+        log->committed = next->offset;
+    }
+    world->pending_count = world->pending_offset_count = 0;
+    world->is_open = false;
+    world->commits++;
+    return LL_OK;
+}
+
+static enum ll_status world_send(void *self, const struct bus_out *out, struct ll_err *err)
+{
+    struct world *world = self;
+    cr_assert(world->is_open, "sent outside of a transaction");
+    cr_assert(world->pending_count < WORLD_PENDING_MAX);
+    if (world->fail_sends > 0) {
+        world->fail_sends--;
+        return ll_fail(err, LL_RETRY, "the transaction has failed");
+    }
+    cr_assert(out->partition >= 0 && out->partition < partitions(world, out->topic));
+    world->pending[world->pending_count].topic = out->topic;
+    world->pending[world->pending_count].partition = out->partition;
+    world->pending[world->pending_count].record =
+        record_of(out->key, out->value, out->headers, out->header_count, out->timestamp_ms);
+    world->pending_count++;
+    return LL_OK;
+}
+
+static const struct bus_producer_ops PRODUCER = {
+    .begin = world_begin,
+    .send_offsets = world_send_offsets,
+    .commit = world_commit,
+    .abort = world_abort,
+    .send = world_send,
+};
+
+/* The registry: the linker puts this before codec_read (--wrap). */
+
+static const struct world *open_world;
+enum ll_status __real_codec_read(struct codec *codec, enum event_kind kind, struct text value,
+                                 struct codec_scratch *scratch, struct event *ret, enum code *ret_code,
+                                 struct ll_err *err);
+enum ll_status __wrap_codec_read(struct codec *codec, enum event_kind kind, struct text value,
+                                 struct codec_scratch *scratch, struct event *ret, enum code *ret_code,
+                                 struct ll_err *err);
+
+enum ll_status __wrap_codec_read(struct codec *codec, enum event_kind kind, struct text value,
+                                 struct codec_scratch *scratch, struct event *ret, enum code *ret_code,
+                                 struct ll_err *err)
+{
+    enum ll_status status = __real_codec_read(codec, kind, value, scratch, ret, ret_code, err);
+    if (status == LL_POISON && *ret_code == CODE_SCHEMA_UNKNOWN && open_world->is_registry_down)
+        return ll_fail(err, LL_RETRY, "the schema registry does not answer");
+    return status;
+}
+
+/* The side channel. */
+
+static enum bus_event feed_read(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    for (size_t i = 0; i < sizeof FEED / sizeof FEED[0]; i++)
+        for (int32_t partition = 0; partition < partitions(world, FEED[i]); partition++) {
+            struct world_log *log = &world->logs[FEED[i]][partition];
+            while ((size_t)log->feed_at < log->count && log->records[log->feed_at]->is_marker)
+                log->feed_at++;
+            if ((size_t)log->feed_at == log->count)
+                continue;
+            fill(log, FEED[i], partition, log->feed_at++, ret);
+            return BUS_RECORD;
+        }
+    world->wall_ms += timeout_ms;
+    world->steady_ms += timeout_ms;
+    return BUS_NONE;
+}
+
+static void feed_release(void *self, struct bus_record *record)
+{
+    (void)self;
+    record->held = NULL;
+}
+
+static bool feed_at_end(void *self)
+{
+    const struct world *world = self;
+    for (size_t i = 0; i < sizeof FEED / sizeof FEED[0]; i++)
+        for (int32_t partition = 0; partition < partitions(world, FEED[i]); partition++)
+            if (world->logs[FEED[i]][partition].feed_at < world->logs[FEED[i]][partition].feed_end)
+                return false;
+    return true;
+}
+
+static enum ll_status feed_mark_end(void *self, struct ll_err *err)
+{
+    struct world *world = self;
+    (void)err;
+    for (size_t i = 0; i < sizeof FEED / sizeof FEED[0]; i++)
+        for (int32_t partition = 0; partition < partitions(world, FEED[i]); partition++)
+            world->logs[FEED[i]][partition].feed_end = (int64_t)world->logs[FEED[i]][partition].count;
+    return LL_OK;
+}
+
+static enum ll_status feed_judged(void *self, bool *ret, struct ll_err *err)
+{
+    const struct world *world = self;
+    (void)err;
+    *ret = !world->is_unjudged;
+    for (size_t i = 0; i < sizeof JUDGED / sizeof JUDGED[0]; i++)
+        for (int32_t partition = 0; partition < partitions(world, JUDGED[i]); partition++) {
+            const struct world_log *log = &world->logs[JUDGED[i]][partition];
+            *ret = *ret && (log->committed < 0 ? 0 : log->committed) == (int64_t)log->count;
+        }
+    return LL_OK;
+}
+
+static const struct feed_ops FEED_OPS = {
+    .read = feed_read,
+    .release = feed_release,
+    .at_end = feed_at_end,
+    .mark_end = feed_mark_end,
+    .judged = feed_judged,
+};
+
+static int64_t clock_wall(void *self) { return ((struct world *)self)->wall_ms; }
+static int64_t clock_steady(void *self) { return ((struct world *)self)->steady_ms; }
+
+/* The world itself. */
+
+void world_open(struct world *world)
+{
+    memset(world, 0, sizeof *world);
+    open_world = world;
+    world->wall_ms = INT64_C(1700000000000);
+    world->steady_ms = 1000000;
+    config_defaults(&world->config);
+    snprintf(world->config.program.currency, sizeof world->config.program.currency, "GBP");
+    cr_assert_eq(topics_load(LENS_SOURCE_DIR "/topics.conf", &world->topics, &world->err), LL_OK, "%s", world->err.text);
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        if (partitions(world, (enum topic)topic) > WORLD_PARTITIONS)
+            world->topics.facts[topic].partitions = WORLD_PARTITIONS;
+    cr_assert_eq(settings_load(LENS_SOURCE_DIR "/deploy/validation.conf", &world->settings, &world->err), LL_OK, "%s",
+                 world->err.text);
+    cr_assert_eq(calendar_new("Europe/London", &world->calendar, &world->err), LL_OK);
+    cr_assert_eq(codec_new(LENS_SOURCE_DIR "/schemas", NULL, &world->codec, &world->err), LL_OK, "%s", world->err.text);
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++)
+            world->logs[topic][partition].committed = -1;
+    struct event product = { .kind = EVENT_PRODUCT, .product = { .product_id = TEXT("P1"), .category = TEXT("tea"),
+                                                                 .active = true, .source = TEXT("pos"),
+                                                                 .source_ref = TEXT("t:1") } };
+    struct event store = { .kind = EVENT_STORE, .store = { .store_id = TEXT("S1"), .source = TEXT("pos"),
+                                                           .source_ref = TEXT("t:1") } };
+    world_put_event(world, TOPIC_PRODUCTS, 0, TEXT("P1"), &product);
+    world_put_event(world, TOPIC_STORES, 0, TEXT("S1"), &store);
+    world_put_customer(world, "C1");
+}
+
+void world_start(struct world *world)
+{
+    struct validate_needs needs = {
+        .config = &world->config,
+        .topics = &world->topics,
+        .settings = &world->settings,
+        .codec = world->codec,
+        .calendar = world->calendar,
+        .clock = { clock_wall, clock_steady, world },
+        .consumer = { &CONSUMER, world },
+        .producer = { &PRODUCER, world },
+        .feed = { &FEED_OPS, world },
+        .group = "lens-validate",
+    };
+    world->assigned_count = world->event_count = 0;
+    world->is_flowing = false;
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++) {
+            struct world_log *log = &world->logs[topic][partition];
+            log->position = log->polled = -1;
+            log->paused = false;
+            log->feed_at = 0;
+            log->feed_end = (int64_t)log->count;
+        }
+    for (size_t i = 0; i < VALIDATE_TOPIC_COUNT; i++)
+        for (int32_t partition = 0; partition < partitions(world, VALIDATE_TOPICS[i]); partition++)
+            world->assigned[world->assigned_count++] =
+                (struct bus_position){ VALIDATE_TOPICS[i], partition, BUS_COMMITTED };
+    world->events[world->event_count++] = (struct world_event){ BUS_ASSIGNED, false };
+    world->validate = validate_new(&needs);
+}
+
+void world_kill(struct world *world)
+{
+    validate_free(world->validate);
+    world->validate = NULL;
+    world->held = 0;
+    drop_pending(world);
+}
+
+void world_close(struct world *world)
+{
+    if (world->validate != NULL) {
+        cr_assert_eq(validate_finish(world->validate, &world->err), LL_OK, "%s", world->err.text);
+        cr_assert_eq(world->held, 0, "every record is let go of");
+        world_kill(world);
+    }
+    for (int topic = 0; topic < TOPIC_COUNT; topic++)
+        for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++) {
+            struct world_log *log = &world->logs[topic][partition];
+            for (size_t i = 0; i < log->count; i++) {
+                record_free(log->records[i]);
+                free(log->records[i]);
+            }
+            free(log->records);
+        }
+    codec_free(world->codec);
+    calendar_free(world->calendar);
+    settings_done(&world->settings);
+}
+
+void world_step(struct world *world, int count)
+{
+    for (int i = 0; i < count; i++)
+        cr_assert_eq(validate_step(world->validate, &world->err), LL_OK, "%s", world->err.text);
+}
+
+void world_settle(struct world *world)
+{
+    for (int64_t until_ms = world->steady_ms + 4000; world->steady_ms < until_ms;)
+        world_step(world, 1);
+}
+
+void world_rebalance(struct world *world, bool lost)
+{
+    world->events[world->event_count++] = (struct world_event){ BUS_REVOKED, lost };
+    world->events[world->event_count++] = (struct world_event){ BUS_ASSIGNED, false };
+}
+
+int64_t world_put(struct world *world, enum topic topic, int32_t partition, struct text key, struct text value,
+                  const struct bus_header *headers, size_t header_count)
+{
+    return append(&world->logs[topic][partition], record_of(key, value, headers, header_count, world->wall_ms));
+}
+
+int64_t world_put_event(struct world *world, enum topic topic, int32_t partition, struct text key,
+                        const struct event *event)
+{
+    char value[8192];
+    size_t size = codec_write(world->codec, event, value, sizeof value);
+    cr_assert(size > 0);
+    return world_put(world, topic, partition, key, (struct text){ value, (uint32_t)size }, NULL, 0);
+}
+
+struct event world_sale(const struct world *world, const char *id, struct line *lines)
+{
+    lines[0] = (struct line){ .line_no = 1, .product_id = TEXT("P1"), .quantity = 2, .unit_price_minor = 500,
+                              .amount_minor = 1000 };
+    return (struct event){
+        .kind = EVENT_TRANSACTION,
+        .transaction = { .transaction_id = text_of(id), .event_time_ms = world->wall_ms - 1000, .store_id = TEXT("S1"),
+                         .customer_id = TEXT("C1"), .currency = TEXT("GBP"), .has_total = true, .total_minor = 1000,
+                         .source = TEXT("pos"), .source_ref = TEXT("till:1"), .lines = lines, .line_count = 1 },
+    };
+}
+
+void world_put_customer(struct world *world, const char *id)
+{
+    struct event event = { .kind = EVENT_CUSTOMER, .customer = { .customer_id = text_of(id), .source = TEXT("pos"),
+                                                                 .source_ref = TEXT("t:1") } };
+    world_put_event(world, TOPIC_CUSTOMERS, 0, text_of(id), &event);
+}
+
+size_t world_count(const struct world *world, enum topic topic, int32_t partition)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < world->logs[topic][partition].count; i++)
+        count += !world->logs[topic][partition].records[i]->is_marker;
+    return count;
+}
+
+const struct world_record *world_get(const struct world *world, enum topic topic, int32_t partition, size_t n)
+{
+    const struct world_log *log = &world->logs[topic][partition];
+    for (size_t i = 0; i < log->count; i++)
+        if (!log->records[i]->is_marker && n-- == 0)
+            return log->records[i];
+    cr_assert_fail("there is no such record in %s/%d", topic_name(topic), partition);
+    return NULL;
+}
+
+const char *world_header(const struct world_record *record, const char *name)
+{
+    for (size_t i = 0; i < record->header_count; i++)
+        if (text_equal(record->headers[i].name, text_of(name)))
+            return record->headers[i].value.data;
+    return "";
+}
+
+static bool read_valid(struct world *world, const struct world_record *record, struct codec_scratch *scratch,
+                       struct event *ret)
+{
+    enum code code;
+    struct text value = { record->value, record->value_size };
+    enum event_kind kind = codec_schema_id(value, &code) == codec_own_id(world->codec, EVENT_CONTROL)
+                               ? EVENT_CONTROL
+                               : EVENT_TRANSACTION_VALID;
+    cr_assert_eq(codec_read(world->codec, kind, value, scratch, ret, &code, &world->err), LL_OK, "%s", world->err.text);
+    ret->kind = kind;
+    return kind == EVENT_TRANSACTION_VALID;
+}
+
+size_t world_valid_of(struct world *world, int32_t partition, int64_t offset)
+{
+    struct codec_scratch *scratch = codec_scratch_new();
+    const struct world_log *log = &world->logs[TOPIC_TRANSACTIONS_VALID][partition];
+    size_t count = 0;
+    struct event event;
+    for (size_t i = 0; i < log->count; i++)
+        count += !log->records[i]->is_marker && read_valid(world, log->records[i], scratch, &event) &&
+                 event.transaction.raw_offset == offset;
+    codec_scratch_free(scratch);
+    return count;
+}
+
+size_t world_dead_of(struct world *world, int32_t partition, int64_t offset)
+{
+    const struct world_log *log = &world->logs[TOPIC_DEAD_LETTER][partition];
+    size_t count = 0;
+    char wanted[24];
+    snprintf(wanted, sizeof wanted, "%lld", (long long)offset);
+    for (size_t i = 0; i < log->count; i++)
+        count += !log->records[i]->is_marker && strcmp(world_header(log->records[i], "ll-topic"), "transactions") == 0 &&
+                 strcmp(world_header(log->records[i], "ll-offset"), wanted) == 0;
+    return count;
+}
+
+int64_t world_control(struct world *world, int32_t partition, enum control_kind kind, size_t *ret_count)
+{
+    struct codec_scratch *scratch = codec_scratch_new();
+    const struct world_log *log = &world->logs[TOPIC_TRANSACTIONS_VALID][partition];
+    int64_t last = 0;
+    struct event event;
+    *ret_count = 0;
+    for (size_t i = 0; i < log->count; i++) {
+        if (log->records[i]->is_marker || read_valid(world, log->records[i], scratch, &event) ||
+            event.control.kind != kind)
+            continue;
+        cr_assert_eq(log->records[i]->timestamp_ms, event.control.time_ms, "the record's time is the log's clock");
+        last = kind == CONTROL_RULES ? event.control.rules_version : event.control.time_ms;
+        ++*ret_count;
+    }
+    codec_scratch_free(scratch);
+    return last;
+}
