@@ -1,5 +1,6 @@
 /*
- * doctor.c - `lens doctor`: is this machine, this home and this configuration fit to run? Each finding comes with the next command.
+ * doctor.c - `lens doctor`: is this machine, this home and this configuration fit to run? Each finding comes
+ * with the next command.
  */
 #include "ops/machine.h"
 #include "ops/service.h"
@@ -24,9 +25,10 @@ struct doctor {
 };
 
 /* One line: what was looked at, whether it is well, the fact, and what to do. */
-static void note(struct doctor *doctor, bool good, const char *what, const char *next, const char *format, ...)
-    __attribute__((format(printf, 5, 6)));
-static void note(struct doctor *doctor, bool good, const char *what, const char *next, const char *format, ...)
+static void note(struct doctor *doctor, bool good, const char *what, const char *next, const char *format,
+                 ...) __attribute__((format(printf, 5, 6)));
+static void note(struct doctor *doctor, bool good, const char *what, const char *next, const char *format,
+                 ...)
 {
     char fact[FINDING_SIZE];
     va_list args;
@@ -35,8 +37,8 @@ static void note(struct doctor *doctor, bool good, const char *what, const char 
     va_end(args);
     doctor->bad_count += good ? 0 : 1;
     if (doctor->findings != NULL) {
-        json_array_append_new(doctor->findings, json_pack("{s:s, s:b, s:s, s:s}", "what", what, "good", good, "fact", fact, "next",
-                                                          good ? "" : next));
+        json_array_append_new(doctor->findings, json_pack("{s:s, s:b, s:s, s:s}", "what", what, "good", good,
+                                                          "fact", fact, "next", good ? "" : next));
         return;
     }
     printf("%-4s %-14s %s\n", good ? "ok" : "BAD", what, fact);
@@ -51,10 +53,12 @@ static void check_configuration(struct doctor *doctor)
     struct ll_err err;
     static struct topics topics;
     if (doctor->lens->config_err.text[0] != '\0')
-        note(doctor, false, "configuration", "mend that line, or give another file with --config FILE", "%s", doctor->lens->config_err.text);
+        note(doctor, false, "configuration", "mend that line, or give another file with --config FILE", "%s",
+             doctor->lens->config_err.text);
     else
         note(doctor, true, "configuration", "", "%s", config->file);
-    bool good = topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, &err) == LL_OK;
+    bool good =
+        topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, &err) == LL_OK;
     note(doctor, good, "topics", "mend topics.conf", "%s", good ? path : err.text);
 }
 
@@ -86,18 +90,21 @@ static void check_jars(struct doctor *doctor)
     char command[2 * PATH_SIZE + 64];
     if (!stack->is_private[STACK_KAFKA])
         return;
-    note(doctor, stack->java[0] != '\0', "java", "deploy/install-packages", "%s", stack->java[0] != '\0' ? stack->java : "there is no Java 17");
+    note(doctor, stack->java[0] != '\0', "java", "deploy/install-packages", "%s",
+         stack->java[0] != '\0' ? stack->java : "there is no Java 17");
     if (!stack_path_is_plain(stack->jars) || !path_exists(stack->jars)) {
         note(doctor, false, "kafka's jars", "deploy/install-packages", "not in %s", stack->jars);
         return;
     }
-    snprintf(command, sizeof command, "cd '%s' && sha256sum --quiet -c '%s/deploy/kafka/jars.sha256' >/dev/null 2>&1", stack->jars,
+    snprintf(command, sizeof command,
+             "cd '%s' && sha256sum --quiet -c '%s/deploy/kafka/jars.sha256' >/dev/null 2>&1", stack->jars,
              doctor->lens->config.share);
     FILE *check = popen(command, "re");
     bool good = check != NULL && pclose(check) == 0;
     char next[PATH_SIZE + 64];
     snprintf(next, sizeof next, "rm -r '%s'; deploy/install-packages", stack->jars);
-    note(doctor, good, "kafka's jars", next, "%s: %s", stack->jars, good ? "checksums as they should be" : "checksums differ from deploy/kafka/jars.sha256");
+    note(doctor, good, "kafka's jars", next, "%s: %s", stack->jars,
+         good ? "checksums as they should be" : "checksums differ from deploy/kafka/jars.sha256");
 }
 
 static void check_home(struct doctor *doctor)
@@ -111,16 +118,17 @@ static void check_home(struct doctor *doctor)
         path_of(above, "/");
     bool may_write = access(above, W_OK | X_OK) == 0;
     note(doctor, may_write, "home", "give a directory of yours with --home DIR", "%s%s", home,
-         !may_write                                           ? ": not ours to write"
+         !may_write                                             ? ": not ours to write"
          : path_exists(stack_mark(&doctor->lens->config, mark)) ? ""
-                                                              : " (not made yet)");
+                                                                : " (not made yet)");
     int64_t free_mib = machine_disk_free_mib(above);
-    note(doctor, free_mib >= DISK_LOW_MIB, "disk", "make room, or choose another place with --home DIR", "%lld MB free on its file system",
-         (long long)free_mib);
+    note(doctor, free_mib >= DISK_LOW_MIB, "disk", "make room, or choose another place with --home DIR",
+         "%lld MB free on its file system", (long long)free_mib);
     bool runs = supervisor_pid(home) > 0;
     int strays = runs ? 0 : machine_each_of_stack(home, NULL, NULL);
-    note(doctor, strays == 0, "supervisor", "lens down && lens up", strays == 0 ? "%s" : "%s, and %d processes of this home have none",
-         runs ? "runs" : "does not run", strays);
+    note(doctor, strays == 0, "supervisor", "lens down && lens up",
+         strays == 0 ? "%s" : "%s, and %d processes of this home have none", runs ? "runs" : "does not run",
+         strays);
 }
 
 static void check_port(struct doctor *doctor, enum stack_service service, int port)
@@ -133,8 +141,8 @@ static void check_port(struct doctor *doctor, enum stack_service service, int po
     bool good = machine_port_is_free(port);
     if (!good)
         machine_port_owner(port, owner, sizeof owner);
-    note(doctor, good, "port", "stop that, or: lens down && lens up --new-ports", "%d of %s is %s%s", port, stack_name(service),
-         good ? "free" : "in use by ", good ? "" : owner);
+    note(doctor, good, "port", "stop that, or: lens down && lens up --new-ports", "%d of %s is %s%s", port,
+         stack_name(service), good ? "free" : "in use by ", good ? "" : owner);
 }
 
 static void check_services(struct doctor *doctor)
@@ -152,8 +160,10 @@ static void check_services(struct doctor *doctor)
         stack_address(stack, (enum stack_service)at, address, sizeof address);
         bool good = stack_ask(stack, (enum stack_service)at, ASK_MS, &err) == LL_OK;
         snprintf(next, sizeof next, stack->is_private[at] ? "lens up; its log: %s" : "mend its address in %s",
-                 stack->is_private[at] ? stack_log(stack, (enum stack_service)at, log) : doctor->lens->config.file);
-        note(doctor, good, stack_name((enum stack_service)at), next, "%s%s%s", address, good ? "" : ": ", good ? " answers" : err.text);
+                 stack->is_private[at] ? stack_log(stack, (enum stack_service)at, log)
+                                       : doctor->lens->config.file);
+        note(doctor, good, stack_name((enum stack_service)at), next, "%s%s%s", address, good ? "" : ": ",
+             good ? " answers" : err.text);
     }
 }
 

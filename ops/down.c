@@ -1,5 +1,6 @@
 /*
- * down.c - `lens down`: processes first, then the stores, then the supervisor; in bounded time, and nothing that is not of this home.
+ * down.c - `lens down`: processes first, then the stores, then the supervisor; in bounded time, and nothing
+ * that is not of this home.
  */
 #include "ops/machine.h"
 #include "ops/service.h"
@@ -60,12 +61,16 @@ static void stop_services(struct lens *lens, const struct stack *stack, int firs
     }
     for (int at = first; at <= last; at++)
         if (!is_stopped(stack, at)) {
-            lens_say(lens, "%s did not stop within %d s and was killed", stack_name((enum stack_service)at), STOP_MS_MAX / 1000);
+            lens_say(lens, "%s did not stop within %d s and was killed", stack_name((enum stack_service)at),
+                     STOP_MS_MAX / 1000);
             service_command(stack_service_dir(stack, (enum stack_service)at, dir), "k");
         }
 }
 
-static void signal_one(void *arg, pid_t pid) { kill(pid, *(const int *)arg); }
+static void signal_one(void *arg, pid_t pid)
+{
+    kill(pid, *(const int *)arg);
+}
 
 /* Everything that carries this home's mark, however it lost its supervisor. Returns how many are left. */
 static int sweep(const char *home)
@@ -89,9 +94,10 @@ static int stop_supervisors(struct lens *lens, const struct stack *stack)
     pid_t supervisor = supervisor_pid(home);
     bool is_supervised = supervisor > 0;
     if (supervisor > 0)
-        kill(supervisor, SIGHUP); /* it tells every runsv to stop, and leaves */
+        kill(supervisor, SIGHUP);                    /* it tells every runsv to stop, and leaves */
     for (int at = 0; at < STACK_SERVICE_COUNT; at++) /* those that it does not know any more */
-        is_supervised = service_command(stack_service_dir(stack, (enum stack_service)at, dir), "x") || is_supervised;
+        is_supervised =
+            service_command(stack_service_dir(stack, (enum stack_service)at, dir), "x") || is_supervised;
     int64_t until_ms = steady_ms() + (is_supervised ? EXIT_MS_MAX : 0);
     while (machine_each_of_stack(home, NULL, NULL) > 0 && steady_ms() < until_ms)
         machine_pause_ms(POLL_MS);
@@ -117,7 +123,8 @@ static int lock_home(struct lens *lens)
     char path[PATH_SIZE];
     int fd = open(path_of(path, "%s/run/up.lock", lens->config.home), O_RDWR | O_CLOEXEC);
     bool said = false;
-    for (int64_t until_ms = steady_ms() + LOCK_MS_MAX; fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && steady_ms() < until_ms;) {
+    for (int64_t until_ms = steady_ms() + LOCK_MS_MAX;
+         fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) != 0 && steady_ms() < until_ms;) {
         if (!said)
             lens_say(lens, "another `lens up` or `down` is at work on this home; waiting for it");
         said = true;
@@ -140,7 +147,8 @@ static int parse(struct lens *lens, int argc, char **argv, bool *ret_purge)
 static int finish(struct lens *lens, bool stopped, bool purged)
 {
     if (lens->json)
-        return lens_print_json(lens, json_pack("{s:s, s:b, s:b}", "home", lens->config.home, "stopped", stopped, "purged", purged));
+        return lens_print_json(lens, json_pack("{s:s, s:b, s:b}", "home", lens->config.home, "stopped",
+                                               stopped, "purged", purged));
     lens_progress_end(lens);
     if (!stopped && !purged)
         printf("nothing runs in %s\n", lens->config.home);

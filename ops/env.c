@@ -1,5 +1,6 @@
 /*
- * env.c - `lens env`: the services' addresses for a shell. `eval "$(lens env --export)"`, then psql, redis-cli -p "$REDIS_PORT", kcat -b ...
+ * env.c - `lens env`: the services' addresses for a shell. `eval "$(lens env --export)"`, then psql, redis-
+ * cli -p "$REDIS_PORT", kcat -b ...
  */
 #include "ops/readyz.h"
 #include "ops/stack.h"
@@ -35,7 +36,8 @@ static void add_number(struct variables *variables, const char *name, int number
     add(variables, name, text);
 }
 
-/* The private Postgres listens on loopback too, which every client can use; a socket's directory only libpq's. */
+/* The private Postgres listens on loopback too, which every client can use; a socket's directory only
+ * libpq's. */
 static void collect(const struct stack *stack, struct variables *to)
 {
     const struct config *c = stack->config;
@@ -65,7 +67,8 @@ static void collect(const struct stack *stack, struct variables *to)
 
 static void print_quoted(const char *value)
 {
-    if (value[strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:,-+@%")] == '\0') {
+    if (value[strspn(value, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_./:,-+@%")] ==
+        '\0') {
         fputs(value, stdout);
         return;
     }

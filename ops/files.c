@@ -22,7 +22,10 @@ char *path_of(char to[PATH_SIZE], const char *format, ...)
     return to;
 }
 
-bool path_exists(const char *path) { return access(path, F_OK) == 0; }
+bool path_exists(const char *path)
+{
+    return access(path, F_OK) == 0;
+}
 
 static enum ll_status fail_path(struct ll_err *err, const char *verb, const char *path)
 {
@@ -104,7 +107,8 @@ static bool is_same(const char *path, const char *contents, mode_t mode)
     return same;
 }
 
-enum ll_status file_write(const char *path, const char *contents, mode_t mode, bool *ret_changed, struct ll_err *err)
+enum ll_status file_write(const char *path, const char *contents, mode_t mode, bool *ret_changed,
+                          struct ll_err *err)
 {
     if (is_same(path, contents, mode))
         return LL_OK;
@@ -147,8 +151,9 @@ static size_t blank_size(const char *at)
     return at[1 + size] == '@' ? size : 0;
 }
 
-enum ll_status file_fill(const char *template_path, const char *path, mode_t mode, const struct file_blank *blanks,
-                         size_t blank_count, bool *ret_changed, struct ll_err *err)
+enum ll_status file_fill(const char *template_path, const char *path, mode_t mode,
+                         const struct file_blank *blanks, size_t blank_count, bool *ret_changed,
+                         struct ll_err *err)
 {
     enum ll_status status;
     char *from = malloc(FILE_SIZE_MAX), *to = malloc(FILE_SIZE_MAX);
@@ -166,7 +171,8 @@ enum ll_status file_fill(const char *template_path, const char *path, mode_t mod
         if (size > 0) {
             piece = blank_value(blanks, blank_count, at + 1, size);
             if (piece == NULL) {
-                status = ll_fail(err, LL_FATAL, "%s: nothing is known for @%.*s@", template_path, (int)size, at + 1);
+                status = ll_fail(err, LL_FATAL, "%s: nothing is known for @%.*s@", template_path, (int)size,
+                                 at + 1);
                 goto out;
             }
             piece_size = strlen(piece);

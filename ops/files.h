@@ -1,6 +1,7 @@
 /*
  * files.h - paths and small files for the tools: joined, made, filled in from a template, removed.
- * Shape:  a path is a char[PATH_SIZE] of the caller's; LENS_HOME has at most CONFIG_TEXT_SIZE bytes, so what is appended here fits.
+ * Shape:  a path is a char[PATH_SIZE] of the caller's; LENS_HOME has at most CONFIG_TEXT_SIZE bytes, so what
+ *         is appended here fits.
  * Errors: LL_FATAL with the path and the cause; a full disk says so.
  */
 #pragma once
@@ -25,7 +26,8 @@ enum ll_status path_remove(const char *path, struct ll_err *err);
 ssize_t file_read(const char *path, char *to, size_t size);
 /* The file's first line as a number; otherwise where there is none. */
 long file_number(const char *path, long otherwise);
-/* Replaces the file in one step. *ret_changed (may be NULL) is set to true if its contents were different before, else left. */
+/* Replaces the file in one step. *ret_changed (may be NULL) is set to true if its contents were different
+ * before, else left. */
 enum ll_status file_write(const char *path, const char *contents, mode_t mode, bool *ret_changed, struct ll_err *err);
 
 /* A template's placeholder: @NAME@ becomes value. */

@@ -47,7 +47,7 @@ static void print_help(FILE *to)
     fprintf(to, "lens - streaming loyalty over Apache Kafka\n\n"
                 "usage: lens [--json] [--config FILE] [--home DIR] NOUN ...\n\n");
     for (size_t at = 0; at < VERB_COUNT; at++)
-        fprintf(to, "  lens %-48s %s\n", verbs[at].usage, verbs[at].help);
+        fprintf(to, "  lens %s\n        %s\n", verbs[at].usage, verbs[at].help);
     fprintf(to, "\n"
                 "  --json         one JSON value on stdout instead of text\n"
                 "  --config FILE  configuration; default LENS_HOME/lens.conf, else deploy/lens.conf\n"

@@ -13,12 +13,12 @@ static void print_message(struct lens *lens, const char *format, va_list args)
     fputc('\n', stderr);
 }
 
-#define PRINT_MESSAGE(lens, format) \
-    do { \
-        va_list args; \
-        va_start(args, format); \
-        print_message(lens, format, args); \
-        va_end(args); \
+#define PRINT_MESSAGE(lens, format)                                                                          \
+    do {                                                                                                     \
+        va_list args;                                                                                        \
+        va_start(args, format);                                                                              \
+        print_message(lens, format, args);                                                                   \
+        va_end(args);                                                                                        \
     } while (0)
 
 int lens_usage(struct lens *lens, const char *format, ...)
@@ -47,7 +47,10 @@ int lens_bad(struct lens *lens, const char *format, ...)
     return LENS_BAD;
 }
 
-void lens_say(struct lens *lens, const char *format, ...) { PRINT_MESSAGE(lens, format); }
+void lens_say(struct lens *lens, const char *format, ...)
+{
+    PRINT_MESSAGE(lens, format);
+}
 
 int lens_end(struct lens *lens, enum ll_status status, const struct ll_err *err)
 {
@@ -118,7 +121,10 @@ static void write_grouped(uint64_t value, bool negative, char to[RING_SIZE])
     *out = '\0';
 }
 
-static uint64_t magnitude(int64_t value) { return value < 0 ? 0 - (uint64_t)value : (uint64_t)value; }
+static uint64_t magnitude(int64_t value)
+{
+    return value < 0 ? 0 - (uint64_t)value : (uint64_t)value;
+}
 
 const char *lens_number(int64_t value)
 {

@@ -29,16 +29,23 @@ static bool try_port(int port, bool listens)
     if (fd < 0)
         return false;
     int one = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one); /* as servers do: old connections may linger */
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one,
+               sizeof one); /* as servers do: old connections may linger */
     bool done = listens ? bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && listen(fd, 1) == 0
                         : connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
     close(fd);
     return done;
 }
 
-bool machine_port_is_free(int port) { return try_port(port, true); }
+bool machine_port_is_free(int port)
+{
+    return try_port(port, true);
+}
 
-bool machine_port_answers(int port) { return try_port(port, false); }
+bool machine_port_answers(int port)
+{
+    return try_port(port, false);
+}
 
 int machine_find_ports(uint32_t seed, int count)
 {
@@ -65,7 +72,8 @@ static unsigned long listener_inode(const char *table, int port)
     while (found == 0 && fgets(line, sizeof line, file) != NULL) {
         unsigned local_port, step;
         unsigned long inode;
-        if (sscanf(line, "%*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local_port, &step, &inode) == 3 &&
+        if (sscanf(line, "%*d: %*[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", &local_port,
+                   &step, &inode) == 3 &&
             (int)local_port == port && step == 0x0A)
             found = inode;
     }
@@ -128,7 +136,8 @@ static int64_t own_rss_kib(pid_t pid)
     char path[PATH_SIZE], text[4096];
     if (file_read(path_of(path, "/proc/%ld/status", (long)pid), text, sizeof text) < 0)
         return 0;
-    const char *line = strstr(text, "\nRssAnon:"); /* shared buffers would be counted once for every backend */
+    const char *line =
+        strstr(text, "\nRssAnon:"); /* shared buffers would be counted once for every backend */
     const char *file = strstr(text, "\nRssFile:");
     return line == NULL || file == NULL ? 0 : atol(line + 9) + atol(file + 9);
 }

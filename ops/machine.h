@@ -12,8 +12,8 @@
 bool machine_port_is_free(int port);
 /* Does somebody listen there? */
 bool machine_port_answers(int port);
-/* `count` free ports in a row, outside of the range from which the system gives ports to clients; 0: none found. seed
- * spreads homes over the range. */
+/* `count` free ports in a row, outside of the range from which the system gives ports to clients; 0: none
+ * found. seed spreads homes over the range. */
 int machine_find_ports(uint32_t seed, int count);
 /* "pid 123 (nginx)" for whoever listens on a port, or "another process". */
 void machine_port_owner(int port, char *to, size_t size);

@@ -44,20 +44,23 @@ static ssize_t get(int port, const char *request, int timeout_ms, char answer[AN
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &wait, sizeof wait);
     if (connect(fd, (const struct sockaddr *)&address, sizeof address) == 0 &&
         send(fd, request, strlen(request), MSG_NOSIGNAL) == (ssize_t)strlen(request))
-        for (used = 0; used < ANSWER_SIZE - 1 && (got = recv(fd, answer + used, (size_t)(ANSWER_SIZE - 1 - used), 0)) > 0;)
+        for (used = 0; used < ANSWER_SIZE - 1 &&
+                       (got = recv(fd, answer + used, (size_t)(ANSWER_SIZE - 1 - used), 0)) > 0;)
             used += got;
     close(fd);
     answer[used < 0 ? 0 : used] = '\0';
     return used;
 }
 
-enum ll_status readyz_ask(const struct config *config, const char *process, int timeout_ms, struct ll_err *err)
+enum ll_status readyz_ask(const struct config *config, const char *process, int timeout_ms,
+                          struct ll_err *err)
 {
     char answer[ANSWER_SIZE];
     int port = port_of(config, process);
     if (port <= 0)
         return ll_fail(err, LL_RETRY, "%s has not started", process);
-    if (get(port, "GET /readyz HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout_ms, answer) <= 0)
+    if (get(port, "GET /readyz HTTP/1.0\r\nHost: localhost\r\nConnection: close\r\n\r\n", timeout_ms,
+            answer) <= 0)
         return ll_fail(err, LL_RETRY, "%s does not answer on 127.0.0.1:%d", process, port);
     const char *code = strchr(answer, ' ');
     if (code != NULL && atoi(code) == 200)

@@ -1,6 +1,7 @@
 /*
  * readyz.h - asks one of our processes whether it is ready, and what it waits for.
- * Shape:  the process tells its loopback port in LENS_HOME/run/<name>-1.port and answers GET /readyz: 200, or 503 and words.
+ * Shape:  the process tells its loopback port in LENS_HOME/run/<name>-1.port and answers GET /readyz: 200, or
+ *         503 and words.
  */
 #pragma once
 

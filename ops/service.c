@@ -13,7 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* supervise/status: TAI64N time (12 bytes), pid (4, little endian), paused, wanted 'u' or 'd', got TERM, state. */
+/* supervise/status: TAI64N time (12 bytes), pid (4, little endian), paused, wanted 'u' or 'd', got TERM,
+ * state. */
 enum { STATUS_SIZE = 20, STATUS_PID = 12, STATUS_WANT = 17, STATUS_STATE = 19 };
 static const uint64_t TAI_OF_UNIX_EPOCH = UINT64_C(4611686018427387914);
 
@@ -32,7 +33,8 @@ void service_read(const char *dir, struct service_state *ret)
     char path[PATH_SIZE], bytes[STATUS_SIZE + 1];
     *ret = (struct service_state){ .step = SERVICE_ABSENT };
     ret->restarts = file_number(path_of(path, "%s/restarts", dir), 0);
-    if (!has_runsv(dir) || file_read(path_of(path, "%s/supervise/status", dir), bytes, sizeof bytes) < STATUS_SIZE)
+    if (!has_runsv(dir) ||
+        file_read(path_of(path, "%s/supervise/status", dir), bytes, sizeof bytes) < STATUS_SIZE)
         return;
     const unsigned char *status = (const unsigned char *)bytes;
     uint64_t tai = 0;
@@ -100,14 +102,15 @@ static void become_supervisor(const char *home, int log)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
-    if (setsid() < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 || dup2(log, STDERR_FILENO) < 0)
+    if (setsid() < 0 || dup2(null, STDIN_FILENO) < 0 || dup2(log, STDOUT_FILENO) < 0 ||
+        dup2(log, STDERR_FILENO) < 0)
         _exit(111);
     close_range(3, ~0U, 0);
     if (chdir("/") != 0 || setenv("LENS_HOME", home, 1) != 0 || setenv("LENS_STACK", home, 1) != 0)
         _exit(111);
     /* libpq's and redis-cli's own variables are about another server. */
-    static const char *const foreign[] = { "PGHOST", "PGPORT", "PGUSER", "PGDATABASE", "PGPASSWORD", "PGDATA", "PGOPTIONS",
-                                           "JAVA_TOOL_OPTIONS" };
+    static const char *const foreign[] = { "PGHOST",     "PGPORT", "PGUSER",    "PGDATABASE",
+                                           "PGPASSWORD", "PGDATA", "PGOPTIONS", "JAVA_TOOL_OPTIONS" };
     for (size_t at = 0; at < sizeof foreign / sizeof foreign[0]; at++)
         unsetenv(foreign[at]);
     execlp("runsvdir", "runsvdir", "-P", path_of(path, "%s/service", home), (char *)NULL);
@@ -117,7 +120,8 @@ static void become_supervisor(const char *home, int log)
 enum ll_status supervisor_start(const char *home, struct ll_err *err)
 {
     char path[PATH_SIZE], number[32];
-    int log = open(path_of(path, "%s/log/supervisor.log", home), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    int log =
+        open(path_of(path, "%s/log/supervisor.log", home), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (log < 0)
         return ll_fail(err, LL_FATAL, "cannot write %s: %s", path, strerror(errno));
     /* runsvdir waits for a second when its directory has just changed. */

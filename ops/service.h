@@ -1,7 +1,7 @@
 /*
  * service.h - talks to runit: how a supervised service stands, and what it shall do.
- * Shape:  a service is a directory LENS_HOME/service/<name>; runsv keeps its state in supervise/, and takes one-letter
- *         commands through supervise/control (runsv(8)).
+ * Shape:  a service is a directory LENS_HOME/service/<name>; runsv keeps its state in supervise/, and takes
+ *         one-letter commands through supervise/control (runsv(8)).
  */
 #pragma once
 

@@ -18,7 +18,10 @@ static const char *const names[STACK_SERVICE_COUNT] = {
     [STACK_VALIDATE] = "validate", [STACK_ACCRUE] = "accrue",
 };
 
-const char *stack_name(enum stack_service service) { return names[service]; }
+const char *stack_name(enum stack_service service)
+{
+    return names[service];
+}
 
 char *stack_service_dir(const struct stack *stack, enum stack_service service, char to[PATH_SIZE])
 {
@@ -59,10 +62,13 @@ void stack_address(const struct stack *stack, enum stack_service service, char *
         snprintf(to, size, "%s", c->redis.socket);
 }
 
-static bool is_set_to(const char *value, const char *kept) { return value[0] == '\0' || strcmp(value, kept) == 0; }
+static bool is_set_to(const char *value, const char *kept)
+{
+    return value[0] == '\0' || strcmp(value, kept) == 0;
+}
 
-/* What an earlier `lens up` chose. config_load has laid the same file over what lens.conf leaves empty, so an address that differs
- * from it was named by lens.conf. */
+/* What an earlier `lens up` chose. config_load has laid the same file over what lens.conf leaves empty, so
+ * an address that differs from it was named by lens.conf. */
 static enum ll_status read_choices(struct stack *stack, struct ll_err *err)
 {
     const struct config *c = stack->config;
@@ -74,8 +80,8 @@ static enum ll_status read_choices(struct stack *stack, struct ll_err *err)
     path_of(path, "%s/stack.conf", c->home);
     if (path_exists(path)) {
         if (config_read_file(&file, path) != CONFIG_TRUE)
-            status = ll_fail(err, LL_FATAL, "%s:%d: %s; next: lens up --new-ports", path, config_error_line(&file),
-                             config_error_text(&file));
+            status = ll_fail(err, LL_FATAL, "%s:%d: %s; next: lens up --new-ports", path,
+                             config_error_line(&file), config_error_text(&file));
         config_lookup_string(&file, "kafka.bootstrap", &bootstrap);
         config_lookup_string(&file, "redis.host", &redis_host);
         config_lookup_int(&file, "redis.port", &stack->redis_port);
@@ -86,8 +92,9 @@ static enum ll_status read_choices(struct stack *stack, struct ll_err *err)
     stack->kafka_port = colon == NULL ? 0 : atoi(colon + 1);
     stack->kafka_controller_port = stack->kafka_port == 0 ? 0 : stack->kafka_port + 1;
     stack->is_private[STACK_KAFKA] = is_set_to(c->kafka.bootstrap, bootstrap);
-    stack->is_private[STACK_REDIS] = (c->redis.host[0] == '\0' && c->redis.socket[0] == '\0') ||
-                                     (strcmp(c->redis.host, redis_host) == 0 && c->redis.port == stack->redis_port);
+    stack->is_private[STACK_REDIS] =
+        (c->redis.host[0] == '\0' && c->redis.socket[0] == '\0') ||
+        (strcmp(c->redis.host, redis_host) == 0 && c->redis.port == stack->redis_port);
     stack->is_private[STACK_POSTGRES] = is_set_to(c->postgres.host, postgres_host);
     for (int at = STACK_PROCESS_FIRST; at < STACK_SERVICE_COUNT; at++)
         stack->is_private[at] = true;
@@ -107,8 +114,8 @@ static enum ll_status find_programs(char to[PATH_SIZE], struct ll_err *err)
 
 static void find_java(char to[PATH_SIZE])
 {
-    static const char *const places[] = { "/usr/lib/jvm/java-17-openjdk-amd64", "/usr/lib/jvm/java-17-openjdk-arm64",
-                                          "/usr/lib/jvm/default-java" };
+    static const char *const places[] = { "/usr/lib/jvm/java-17-openjdk-amd64",
+                                          "/usr/lib/jvm/java-17-openjdk-arm64", "/usr/lib/jvm/default-java" };
     const char *named = getenv("JAVA_HOME");
     if (named != NULL && named[0] != '\0' && access(path_of(to, "%s/bin/java", named), X_OK) == 0)
         return;
@@ -159,7 +166,8 @@ static enum ll_status ask_kafka(const struct stack *stack, int timeout_ms, struc
     return status;
 }
 
-enum ll_status stack_ask(const struct stack *stack, enum stack_service service, int timeout_ms, struct ll_err *err)
+enum ll_status stack_ask(const struct stack *stack, enum stack_service service, int timeout_ms,
+                         struct ll_err *err)
 {
     /* Several seconds of patience are for live processes; who asks whether a service is there asks again. */
     struct config hurried = *stack->config;

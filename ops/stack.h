@@ -1,7 +1,8 @@
 /*
  * stack.h - the private stack of one home: which services are ours, where they listen, where they live.
- * Shape:  stack_open reads LENS_HOME/stack.conf and the configuration; `lens up` then chooses what is missing. Services that lens.conf
- *         names are used as they are: they are not private, and nothing here starts or stops them.
+ * Shape:  stack_open reads LENS_HOME/stack.conf and the configuration; `lens up` then chooses what is
+ *         missing. Services that lens.conf names are used as they are: they are not private, and nothing here
+ *         starts or stops them.
  */
 #pragma once
 

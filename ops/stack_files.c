@@ -43,22 +43,32 @@ enum ll_status stack_make_home(const struct stack *stack, struct ll_err *err)
 {
     const char *home = stack->config->home;
     char path[PATH_SIZE];
-    if (!stack_path_is_plain(home) || !stack_path_is_plain(stack->programs) || !stack_path_is_plain(stack->jars))
-        return ll_fail(err, LL_FATAL, "%s: quotes, commas, $, @, * and control characters in LENS_HOME, the cache's or the program's path "
-                                      "would break the services' files; choose another directory", home);
+    if (!stack_path_is_plain(home) || !stack_path_is_plain(stack->programs) ||
+        !stack_path_is_plain(stack->jars))
+        return ll_fail(err, LL_FATAL,
+                       "%s: quotes, commas, $, @, * and control characters in LENS_HOME, the cache's or the "
+                       "program's path "
+                       "would break the services' files; choose another directory",
+                       home);
     stack_mark(stack->config, path);
     if (!path_exists(path) && holds_other_things(home))
-        return ll_fail(err, LL_FATAL, "LENS_HOME %s holds files that are not ours; give a new or an empty directory with --home DIR", home);
+        return ll_fail(
+            err, LL_FATAL,
+            "LENS_HOME %s holds files that are not ours; give a new or an empty directory with --home DIR",
+            home);
     static const char *const below[] = { "kafka", "redis", "run", "log", "service" };
     enum ll_status status = path_make_dir(home, err);
     if (status == LL_OK)
-        status = file_write(stack_mark(stack->config, path), "Made by `lens up`; `lens down --purge` removes this directory.\n",
-                            0644, NULL, err);
+        status =
+            file_write(stack_mark(stack->config, path),
+                       "Made by `lens up`; `lens down --purge` removes this directory.\n", 0644, NULL, err);
     for (size_t at = 0; at < sizeof below / sizeof below[0] && status == LL_OK; at++)
         status = path_make_dir(path_of(path, "%s/%s", home, below[at]), err);
     int64_t free_mib = machine_disk_free_mib(home);
     if (status == LL_OK && free_mib >= 0 && free_mib < DISK_MIN_MIB)
-        return ll_fail(err, LL_FATAL, "%s: only %lld MB free, the stack needs %d MB; make room, or choose another place with --home DIR",
+        return ll_fail(err, LL_FATAL,
+                       "%s: only %lld MB free, the stack needs %d MB; make room, or choose another place "
+                       "with --home DIR",
                        home, (long long)free_mib, DISK_MIN_MIB);
     return status;
 }
@@ -69,7 +79,9 @@ static enum ll_status check_port(int port, const char *name, bool is_ours, struc
     if (is_ours || machine_port_is_free(port))
         return LL_OK;
     machine_port_owner(port, owner, sizeof owner);
-    return ll_fail(err, LL_FATAL, "port %d, which this home keeps for %s, is in use by %s; stop that, or choose others: lens up --new-ports",
+    return ll_fail(err, LL_FATAL,
+                   "port %d, which this home keeps for %s, is in use by %s; stop that, or choose others: "
+                   "lens up --new-ports",
                    port, name, owner);
 }
 
@@ -80,7 +92,8 @@ enum ll_status stack_choose_ports(struct stack *stack, const struct stack_option
     if (!has_all || options->new_ports) {
         int base = machine_find_ports((uint32_t)home_hash(stack->config->home), 4);
         if (base == 0)
-            return ll_fail(err, LL_FATAL, "no four free ports in a row between 20000 and 32000; next: lens doctor");
+            return ll_fail(err, LL_FATAL,
+                           "no four free ports in a row between 20000 and 32000; next: lens doctor");
         stack->kafka_port = base;
         stack->kafka_controller_port = base + 1;
         stack->redis_port = base + 2;
@@ -112,8 +125,9 @@ static bool is_reachable(const char *dir, const struct passwd *user)
     return pid > 0 && waitpid(pid, &code, 0) == pid && WIFEXITED(code) && WEXITSTATUS(code) == 0;
 }
 
-/* Postgres refuses to run as root. Then the user `postgres` runs it, and its files must lie where that user can get: a home
- * under /root is closed to it, so they go to /var/lib/loyalty-lens/<hash of the home>, with a link from the home. */
+/* Postgres refuses to run as root. Then the user `postgres` runs it, and its files must lie where that
+ * user can get: a home under /root is closed to it, so they go to /var/lib/loyalty-lens/<hash of the
+ * home>, with a link from the home. */
 static enum ll_status place_postgres(struct stack *stack, struct ll_err *err)
 {
     char path[PATH_SIZE];
@@ -124,22 +138,27 @@ static enum ll_status place_postgres(struct stack *stack, struct ll_err *err)
     if (user == NULL)
         user = getpwnam("nobody");
     if (user == NULL)
-        return ll_fail(err, LL_FATAL, "Postgres does not run as root, and there is neither a user postgres nor nobody; next: deploy/install-packages");
+        return ll_fail(err, LL_FATAL,
+                       "Postgres does not run as root, and there is neither a user postgres nor nobody; "
+                       "next: deploy/install-packages");
     snprintf(stack->postgres_user, sizeof stack->postgres_user, "%s", user->pw_name);
     path_of(path, "%s/postgres", stack->config->home);
     if (!path_exists(path) && !is_reachable(stack->config->home, user)) {
-        path_of(stack->postgres_dir, "%s/%016llx", OUTSIDE, (unsigned long long)home_hash(stack->config->home));
+        path_of(stack->postgres_dir, "%s/%016llx", OUTSIDE,
+                (unsigned long long)home_hash(stack->config->home));
         status = path_make_dir(stack->postgres_dir, err);
         if (status == LL_OK)
             status = path_remove(path, err); /* a link whose target is gone */
         if (status != LL_OK)
             return status;
         if (symlink(stack->postgres_dir, path) != 0)
-            return ll_fail(err, LL_FATAL, "cannot link %s to %s: %s", path, stack->postgres_dir, strerror(errno));
+            return ll_fail(err, LL_FATAL, "cannot link %s to %s: %s", path, stack->postgres_dir,
+                           strerror(errno));
     }
     status = path_make_dir(stack->postgres_dir, err);
     if (status == LL_OK && chown(stack->postgres_dir, user->pw_uid, user->pw_gid) != 0)
-        return ll_fail(err, LL_FATAL, "cannot give %s to the user %s: %s", stack->postgres_dir, user->pw_name, strerror(errno));
+        return ll_fail(err, LL_FATAL, "cannot give %s to the user %s: %s", stack->postgres_dir, user->pw_name,
+                       strerror(errno));
     return status;
 }
 
@@ -152,25 +171,31 @@ void stack_outside_dir(const struct stack *stack, char to[PATH_SIZE])
         to[0] = '\0';
 }
 
-static bool socket_fits(const char *path) { return strlen(path) < sizeof ((struct sockaddr_un *)0)->sun_path; }
+static bool socket_fits(const char *path)
+{
+    return strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path;
+}
 
 /* The addresses for config_load. A unix socket is preferred: less work for both ends. */
 static enum ll_status write_addresses(const struct stack *stack, struct ll_err *err)
 {
     char text[4 * PATH_SIZE], path[PATH_SIZE], socket_path[PATH_SIZE];
-    size_t used = (size_t)snprintf(text, sizeof text, "// Addresses of the private stack, chosen by `lens up`.\n");
+    size_t used =
+        (size_t)snprintf(text, sizeof text, "// Addresses of the private stack, chosen by `lens up`.\n");
     if (stack->is_private[STACK_KAFKA])
-        used += (size_t)snprintf(text + used, sizeof text - used, "kafka: { bootstrap = \"127.0.0.1:%d\"; };\n", stack->kafka_port);
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "kafka: { bootstrap = \"127.0.0.1:%d\"; };\n", stack->kafka_port);
     if (stack->is_private[STACK_REDIS]) {
         path_of(socket_path, "%s/run/redis.sock", stack->config->home);
-        used += (size_t)snprintf(text + used, sizeof text - used, "redis: { host = \"127.0.0.1\"; port = %d; socket = \"%s\"; };\n",
+        used += (size_t)snprintf(text + used, sizeof text - used,
+                                 "redis: { host = \"127.0.0.1\"; port = %d; socket = \"%s\"; };\n",
                                  stack->redis_port, socket_fits(socket_path) ? socket_path : "");
     }
     if (stack->is_private[STACK_POSTGRES]) {
         path_of(socket_path, "%s/.s.PGSQL.%d", stack->postgres_dir, stack->postgres_port);
-        used += (size_t)snprintf(text + used, sizeof text - used,
-                                 "postgres: { host = \"%s\"; port = %d; user = \"lens\"; database = \"lens\"; };\n",
-                                 socket_fits(socket_path) ? stack->postgres_dir : "127.0.0.1", stack->postgres_port);
+        snprintf(text + used, sizeof text - used,
+                 "postgres: { host = \"%s\"; port = %d; user = \"lens\"; database = \"lens\"; };\n",
+                 socket_fits(socket_path) ? stack->postgres_dir : "127.0.0.1", stack->postgres_port);
     }
     return file_write(path_of(path, "%s/stack.conf", stack->config->home), text, 0644, NULL, err);
 }
@@ -180,15 +205,17 @@ static void cluster_id(const struct stack *stack, char to[32])
 {
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     uint64_t bits = home_hash(stack->config->home);
-    for (int at = 0; at < 21; at++, bits = bits * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407))
-        to[at] = letters[at == 0 ? bits >> 59 : bits >> 58]; /* the first is no dash, which would read as an option */
-    to[21] = 'A'; /* 128 bits leave two of the last letter's six */
+    for (int at = 0; at < 21;
+         at++, bits = bits * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407))
+        to[at] = letters[at == 0 ? bits >> 59
+                                 : bits >> 58]; /* the first is no dash, which would read as an option */
+    to[21] = 'A';                               /* 128 bits leave two of the last letter's six */
     to[22] = '\0';
 }
 
 struct values {
-    char name[32], kafka[16], controller[16], redis[16], postgres[16], cluster[32], user[128], socket[VALUE_SIZE],
-        redis_socket[VALUE_SIZE];
+    char name[32], kafka[16], controller[16], redis[16], postgres[16], cluster[32], user[128],
+        socket[VALUE_SIZE], redis_socket[VALUE_SIZE];
 };
 enum { BLANK_COUNT = 16 };
 
@@ -218,7 +245,8 @@ static const char *jvm_options(bool bench)
     return bench ? "-Xms1g -Xmx1g" : "-XX:TieredStopAtLevel=1 -Xms32m -Xmx128m";
 }
 
-struct template {
+struct template
+{
     const char *from, *to; /* below deploy/stack, below LENS_HOME */
     mode_t mode;
     enum stack_service service;
@@ -242,11 +270,12 @@ static enum ll_status fill_one(const struct stack *stack, const char *from, cons
 {
     char from_path[PATH_SIZE], to_path[PATH_SIZE];
     path_of(from_path, "%s/deploy/stack/%s", stack->config->share, from);
-    return file_fill(from_path, path_of(to_path, "%s/%s", stack->config->home, to), mode, blanks, BLANK_COUNT, changed, err);
+    return file_fill(from_path, path_of(to_path, "%s/%s", stack->config->home, to), mode, blanks, BLANK_COUNT,
+                     changed, err);
 }
 
-static enum ll_status write_service(const struct stack *stack, enum stack_service service, const struct file_blank *blanks,
-                                    bool *changed, struct ll_err *err)
+static enum ll_status write_service(const struct stack *stack, enum stack_service service,
+                                    const struct file_blank *blanks, bool *changed, struct ll_err *err)
 {
     char path[PATH_SIZE], to[PATH_SIZE];
     const char *name = stack_name(service);
@@ -261,12 +290,13 @@ static enum ll_status write_service(const struct stack *stack, enum stack_servic
         status = fill_one(stack, "finish", path_of(to, "service/%s/finish", name), 0755, blanks, NULL, err);
     for (size_t at = 0; at < sizeof templates / sizeof templates[0] && status == LL_OK; at++)
         if (templates[at].service == service)
-            status = fill_one(stack, templates[at].from, templates[at].to, templates[at].mode, blanks, changed, err);
+            status = fill_one(stack, templates[at].from, templates[at].to, templates[at].mode, blanks,
+                              changed, err);
     return status;
 }
 
-enum ll_status stack_write(struct stack *stack, const struct stack_options *options, bool ret_changed[STACK_SERVICE_COUNT],
-                           struct ll_err *err)
+enum ll_status stack_write(struct stack *stack, const struct stack_options *options,
+                           bool ret_changed[STACK_SERVICE_COUNT], struct ll_err *err)
 {
     struct values v;
     enum ll_status status = LL_OK;
@@ -274,14 +304,22 @@ enum ll_status stack_write(struct stack *stack, const struct stack_options *opti
         status = place_postgres(stack, err);
     fill_values(stack, &v);
     const struct file_blank blanks[BLANK_COUNT] = {
-        { "HOME", stack->config->home },   { "NAME", v.name },
-        { "BIN", stack->programs },        { "JAVA", stack->java },
-        { "JARS", stack->jars },           { "JVM", jvm_options(options->bench) },
-        { "CLUSTER_ID", v.cluster },       { "KAFKA_PORT", v.kafka },
-        { "REDIS_PORT", v.redis },         { "KAFKA_CONTROLLER_PORT", v.controller },
-        { "REDIS_SOCKET", v.redis_socket }, { "POSTGRES_PORT", v.postgres },
-        { "POSTGRES_DIR", stack->postgres_dir }, { "POSTGRES_BIN", stack->postgres_programs },
-        { "POSTGRES_SOCKET", v.socket },   { "AS_USER", v.user },
+        { "HOME", stack->config->home },
+        { "NAME", v.name },
+        { "BIN", stack->programs },
+        { "JAVA", stack->java },
+        { "JARS", stack->jars },
+        { "JVM", jvm_options(options->bench) },
+        { "CLUSTER_ID", v.cluster },
+        { "KAFKA_PORT", v.kafka },
+        { "REDIS_PORT", v.redis },
+        { "KAFKA_CONTROLLER_PORT", v.controller },
+        { "REDIS_SOCKET", v.redis_socket },
+        { "POSTGRES_PORT", v.postgres },
+        { "POSTGRES_DIR", stack->postgres_dir },
+        { "POSTGRES_BIN", stack->postgres_programs },
+        { "POSTGRES_SOCKET", v.socket },
+        { "AS_USER", v.user },
     };
     for (int at = 0; at < STACK_SERVICE_COUNT && status == LL_OK; at++) {
         ret_changed[at] = false;

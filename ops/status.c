@@ -1,5 +1,6 @@
 /*
- * status.c - `lens status`: every service and process, since when, how much memory, how often it died, and what it waits for.
+ * status.c - `lens status`: every service and process, since when, how much memory, how often it died, and
+ * what it waits for.
  */
 #include "ops/machine.h"
 #include "ops/service.h"
@@ -37,7 +38,8 @@ static int64_t group_lag(struct kafka_admin *admin, const struct config *config,
     int32_t count = 0;
     struct ll_err err;
     snprintf(group, sizeof group, "%s%s", config->kafka.group_prefix, stack_name(service));
-    if (kafka_admin_partitions(admin, inputs[service], &count, ASK_MS, &err) != LL_OK || count <= 0 || count > PARTITIONS_MAX ||
+    if (kafka_admin_partitions(admin, inputs[service], &count, ASK_MS, &err) != LL_OK || count <= 0 ||
+        count > PARTITIONS_MAX ||
         kafka_admin_group_offsets(admin, group, inputs[service], next, (size_t)count, ASK_MS, &err) != LL_OK)
         return -1;
     for (int32_t at = 0; at < count; at++) {
@@ -71,7 +73,8 @@ static void describe(const struct stack *stack, enum stack_service service, stru
         return;
     }
     row->state = row->service.step == SERVICE_RESTARTING ? "restarting" : "down";
-    if (row->service.step == SERVICE_RESTARTING || (row->service.step == SERVICE_DOWN && row->service.wants_up)) {
+    if (row->service.step == SERVICE_RESTARTING ||
+        (row->service.step == SERVICE_DOWN && row->service.wants_up)) {
         row->state = "restarting";
         file_last_line(stack_log(stack, service, path), row->detail, sizeof row->detail);
     }
@@ -79,11 +82,12 @@ static void describe(const struct stack *stack, enum stack_service service, stru
 
 static json_t *to_json(const struct row *row)
 {
-    json_t *object = json_pack("{s:s, s:b, s:s, s:s}", "state", row->state, "private", row->is_private, "address", row->address,
-                               "waits_for", row->detail);
+    json_t *object = json_pack("{s:s, s:b, s:s, s:s}", "state", row->state, "private", row->is_private,
+                               "address", row->address, "waits_for", row->detail);
     if (!row->is_private)
         return object;
-    json_object_set_new(object, "pid", row->service.step == SERVICE_RUNNING ? json_integer(row->service.pid) : json_null());
+    json_object_set_new(object, "pid",
+                        row->service.step == SERVICE_RUNNING ? json_integer(row->service.pid) : json_null());
     json_object_set_new(object, "uptime_s", json_integer(row->uptime_s));
     json_object_set_new(object, "rss_mb", json_real((double)row->rss_kib / 1024));
     json_object_set_new(object, "restarts", json_integer(row->service.restarts));
@@ -110,8 +114,9 @@ static void print_row(const char *name, const struct row *row)
         snprintf(pid, sizeof pid, "%ld", (long)row->service.pid);
     if (row->lag >= 0)
         snprintf(lag, sizeof lag, "%s", lens_number(row->lag));
-    printf("%-9s %-11s %8s %6s %7.1f %8ld %10s  %s\n", name, row->state, pid, row->uptime_s > 0 ? duration(row->uptime_s, up) : "-",
-           (double)row->rss_kib / 1024, row->service.restarts, lag, row->address);
+    printf("%-9s %-11s %8s %6s %7.1f %8ld %10s  %s\n", name, row->state, pid,
+           row->uptime_s > 0 ? duration(row->uptime_s, up) : "-", (double)row->rss_kib / 1024,
+           row->service.restarts, lag, row->address);
     if (row->detail[0] != '\0')
         printf("          %s %s\n", strcmp(row->state, "waiting") == 0 ? "waits for:" : "says:", row->detail);
 }
@@ -120,7 +125,8 @@ static void collect_lags(const struct stack *stack, struct row rows[STACK_SERVIC
 {
     struct kafka_admin *admin = NULL;
     struct ll_err err;
-    bool answers = strcmp(rows[STACK_KAFKA].state, "ready") == 0 || strcmp(rows[STACK_KAFKA].state, "external") == 0;
+    bool answers =
+        strcmp(rows[STACK_KAFKA].state, "ready") == 0 || strcmp(rows[STACK_KAFKA].state, "external") == 0;
     if (!answers || kafka_admin_open(stack->config, &admin, &err) != LL_OK)
         return;
     for (int at = STACK_PROCESS_FIRST; at < STACK_SERVICE_COUNT; at++)
@@ -128,7 +134,10 @@ static void collect_lags(const struct stack *stack, struct row rows[STACK_SERVIC
     kafka_admin_close(admin);
 }
 
-static bool is_good(const struct row *row) { return strcmp(row->state, "ready") == 0 || strcmp(row->state, "external") == 0; }
+static bool is_good(const struct row *row)
+{
+    return strcmp(row->state, "ready") == 0 || strcmp(row->state, "external") == 0;
+}
 
 int verb_status(struct lens *lens, int argc, char **argv)
 {
@@ -153,16 +162,20 @@ int verb_status(struct lens *lens, int argc, char **argv)
         json_t *services = json_object();
         for (int at = 0; at < STACK_SERVICE_COUNT; at++)
             json_object_set_new(services, stack_name((enum stack_service)at), to_json(&rows[at]));
-        int code = lens_print_json(lens, json_pack("{s:s, s:b, s:b, s:I, s:o}", "home", lens->config.home, "ready", good, "supervised",
-                                                   supervised, "disk_free_mb", (json_int_t)free_mib, "services", services));
+        int code = lens_print_json(lens, json_pack("{s:s, s:b, s:b, s:I, s:o}", "home", lens->config.home,
+                                                   "ready", good, "supervised", supervised, "disk_free_mb",
+                                                   (json_int_t)free_mib, "services", services));
         return code != LENS_DONE ? code : good ? LENS_DONE : LENS_UNREACHABLE;
     }
-    printf("%-9s %-11s %8s %6s %7s %8s %10s  %s\n", "service", "state", "pid", "up", "MB", "restarts", "lag", "address");
+    printf("%-9s %-11s %8s %6s %7s %8s %10s  %s\n", "service", "state", "pid", "up", "MB", "restarts", "lag",
+           "address");
     for (int at = 0; at < STACK_SERVICE_COUNT; at++)
         print_row(stack_name((enum stack_service)at), &rows[at]);
     if (free_mib >= 0 && free_mib < DISK_LOW_MIB)
-        lens_say(lens, "only %lld MB free for %s; make room: services stop where the disk is full", (long long)free_mib, lens->config.home);
+        lens_say(lens, "only %lld MB free for %s; make room: services stop where the disk is full",
+                 (long long)free_mib, lens->config.home);
     if (!good)
-        lens_say(lens, supervised ? "not everything is ready; next: lens doctor" : "the private stack does not run; next: lens up");
+        lens_say(lens, supervised ? "not everything is ready; next: lens doctor"
+                                  : "the private stack does not run; next: lens up");
     return good ? LENS_DONE : LENS_UNREACHABLE;
 }

@@ -1,7 +1,7 @@
 /*
  * up.c - `lens up`: what is missing is made, what is down is started, what answers already is left alone.
- * Shape:  1 home, 2 ports and files, 3 supervisor, 4 stores ready, 5 topics, migrations and a rule set, 6 our processes ready. Each step may be
- *         repeated, so an interrupted `up` is finished by the next one.
+ * Shape:  1 home, 2 ports and files, 3 supervisor, 4 stores ready, 5 topics, migrations and a rule set, 6 our
+ *         processes ready. Each step may be repeated, so an interrupted `up` is finished by the next one.
  */
 #include "ops/machine.h"
 #include "ops/rules.h"
@@ -23,9 +23,10 @@
 #include <unistd.h>
 
 enum {
-    READY_MS_MAX = 90000,  /* a JVM on a loaded machine; a hopeless start is seen much earlier, by its deaths */
+    READY_MS_MAX =
+        90000, /* a JVM on a loaded machine; a hopeless start is seen much earlier, by its deaths */
     EXTERNAL_MS_MAX = 5000,
-    RUNSV_MS_MAX = 10000,  /* runsvdir looks for new services every five seconds */
+    RUNSV_MS_MAX = 10000, /* runsvdir looks for new services every five seconds */
     ASK_MS = 1000,
     POLL_MS = 20,
     DEATHS_MAX = 3,
@@ -37,8 +38,8 @@ struct up {
     struct stack_options options;
     bool no_processes;
     bool changed[STACK_SERVICE_COUNT];
-    pid_t ran_as[STACK_SERVICE_COUNT]; /* before its files were looked at; 0: it did not run */
-    pid_t leaving[STACK_SERVICE_COUNT]; /* was told to stop, and may answer until it has */
+    pid_t ran_as[STACK_SERVICE_COUNT];               /* before its files were looked at; 0: it did not run */
+    pid_t leaving[STACK_SERVICE_COUNT];              /* was told to stop, and may answer until it has */
     int64_t begun_ms, ready_ms[STACK_SERVICE_COUNT]; /* since begun */
     int topics_created, migrations_applied;
 };
@@ -89,8 +90,11 @@ static enum ll_status check_installed(const struct up *up, struct ll_err *err)
     if (stack->is_private[STACK_KAFKA] && !path_exists(path_of(path, "%s/jars.sha256", stack->jars)))
         return ll_fail(err, LL_FATAL, "Kafka's jars are not in %s; %s", stack->jars, next);
     for (int at = STACK_PROCESS_FIRST; at < STACK_SERVICE_COUNT && !up->no_processes; at++)
-        if (access(path_of(path, "%s/lens-%s", stack->programs, stack_name((enum stack_service)at)), X_OK) != 0)
-            return ll_fail(err, LL_FATAL, "%s is not built; next: cmake --preset release && cmake --build --preset release", path);
+        if (access(path_of(path, "%s/lens-%s", stack->programs, stack_name((enum stack_service)at)), X_OK) !=
+            0)
+            return ll_fail(err, LL_FATAL,
+                           "%s is not built; next: cmake --preset release && cmake --build --preset release",
+                           path);
     return LL_OK;
 }
 
@@ -104,7 +108,8 @@ static enum ll_status lock_home(const struct up *up, struct ll_err *err)
     if (flock(fd, LOCK_EX | LOCK_NB) == 0)
         return LL_OK;
     lens_say(up->lens, "another `lens up` or `down` is at work on this home; waiting for it");
-    return flock(fd, LOCK_EX) == 0 ? LL_OK : ll_fail(err, LL_FATAL, "cannot lock %s: %s", path, strerror(errno));
+    return flock(fd, LOCK_EX) == 0 ? LL_OK
+                                   : ll_fail(err, LL_FATAL, "cannot lock %s: %s", path, strerror(errno));
 }
 
 static bool is_wanted(const struct up *up, int service)
@@ -112,14 +117,16 @@ static bool is_wanted(const struct up *up, int service)
     return up->stack.is_private[service] && (service < STACK_PROCESS_FIRST || !up->no_processes);
 }
 
-/* A process is kept from starting until the stores are prepared; the supervisor obeys the file only when it begins with the
- * service. */
+/* A process is kept from starting until the stores are prepared; the supervisor obeys the file only when
+ * it begins with the service. */
 static enum ll_status hold_processes(const struct up *up, struct ll_err *err)
 {
     char dir[PATH_SIZE], path[PATH_SIZE];
     enum ll_status status = LL_OK;
     for (int at = STACK_PROCESS_FIRST; at < STACK_SERVICE_COUNT && status == LL_OK; at++)
-        status = file_write(path_of(path, "%s/down", stack_service_dir(&up->stack, (enum stack_service)at, dir)), "", 0644, NULL, err);
+        status =
+            file_write(path_of(path, "%s/down", stack_service_dir(&up->stack, (enum stack_service)at, dir)),
+                       "", 0644, NULL, err);
     return status;
 }
 
@@ -165,7 +172,9 @@ static enum ll_status start_supervisor(struct up *up, struct ll_err *err)
                 machine_pause_ms(POLL_MS);
         } while (state.step == SERVICE_ABSENT && steady_ms() < until_ms);
         if (state.step == SERVICE_ABSENT)
-            status = ll_fail(err, LL_FATAL, "the supervisor does not start; see %s/log/supervisor.log, then: lens down && lens up", home);
+            status = ll_fail(
+                err, LL_FATAL,
+                "the supervisor does not start; see %s/log/supervisor.log, then: lens down && lens up", home);
     }
     return status;
 }
@@ -190,7 +199,8 @@ static enum ll_status start_service(struct up *up, enum stack_service service, s
     if (state.step == SERVICE_RESTARTING && state.pid > 0)
         service_ask_down(dir); /* out of the wait */
     if (!service_command(dir, "u"))
-        return ll_fail(err, LL_FATAL, "the supervisor of %s does not listen; next: lens down && lens up", stack_name(service));
+        return ll_fail(err, LL_FATAL, "the supervisor of %s does not listen; next: lens down && lens up",
+                       stack_name(service));
     return LL_OK;
 }
 
@@ -212,7 +222,8 @@ static enum ll_status wait_ready(struct up *up, enum stack_service service, stru
     stack_service_dir(&up->stack, service, dir);
     for (;;) {
         struct service_state state;
-        lens_progress(up->lens, "waiting for %s ... %.1f s", name, (double)(steady_ms() - up->begun_ms) / 1000);
+        lens_progress(up->lens, "waiting for %s ... %.1f s", name,
+                      (double)(steady_ms() - up->begun_ms) / 1000);
         service_read(dir, &state);
         enum ll_status status = LL_RETRY;
         if (is_private && state.step != SERVICE_ABSENT && state.pid == up->leaving[service] && state.pid != 0)
@@ -224,7 +235,8 @@ static enum ll_status wait_ready(struct up *up, enum stack_service service, stru
         if (is_private && state.restarts >= DEATHS_MAX)
             return fail_dying(up, service, err);
         if (status != LL_RETRY)
-            return is_private ? ll_wrap(err, status, "%s", name) : ll_wrap(err, status, "%s, which %s names", name, up->lens->config.file);
+            return is_private ? ll_wrap(err, status, "%s", name)
+                              : ll_wrap(err, status, "%s, which %s names", name, up->lens->config.file);
         if (steady_ms() > until_ms && !is_private)
             return ll_wrap(err, LL_RETRY, "%s, which %s names, does not answer", name, up->lens->config.file);
         if (steady_ms() > until_ms)
@@ -247,8 +259,8 @@ static enum ll_status start_stores(struct up *up, struct ll_err *err)
     return status;
 }
 
-/* Topics by topics.conf, tables by state/migrations, and a first rule set where there is none: before any process runs, so
- * that validate announces it before the first sale. */
+/* Topics by topics.conf, tables by state/migrations, and a first rule set where there is none: before any
+ * process runs, so that validate announces it before the first sale. */
 static enum ll_status prepare_stores(struct up *up, struct ll_err *err)
 {
     const struct config *config = &up->lens->config;
@@ -256,7 +268,8 @@ static enum ll_status prepare_stores(struct up *up, struct ll_err *err)
     struct kafka_admin *admin = NULL;
     char path[PATH_SIZE];
     lens_progress(up->lens, "making topics and tables ...");
-    enum ll_status status = topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, err);
+    enum ll_status status =
+        topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, err);
     if (status == LL_OK)
         status = kafka_admin_open(config, &admin, err);
     if (status == LL_OK)
@@ -289,22 +302,25 @@ static int print(const struct up *up)
                 continue;
             stack_address(&up->stack, (enum stack_service)at, address, sizeof address);
             json_object_set_new(services, stack_name((enum stack_service)at),
-                                json_pack("{s:s, s:b, s:I}", "address", address, "private", is_wanted(up, at) ? 1 : 0, "ready_ms",
+                                json_pack("{s:s, s:b, s:I}", "address", address, "private",
+                                          is_wanted(up, at) ? 1 : 0, "ready_ms",
                                           (json_int_t)up->ready_ms[at]));
         }
-        return lens_print_json(up->lens, json_pack("{s:s, s:o, s:i, s:i, s:I}", "home", up->lens->config.home, "services",
-                                                   services, "topics_created", up->topics_created, "migrations_applied",
-                                                   up->migrations_applied, "total_ms", (json_int_t)(steady_ms() - up->begun_ms)));
+        return lens_print_json(up->lens, json_pack("{s:s, s:o, s:i, s:i, s:I}", "home", up->lens->config.home,
+                                                   "services", services, "topics_created", up->topics_created,
+                                                   "migrations_applied", up->migrations_applied, "total_ms",
+                                                   (json_int_t)(steady_ms() - up->begun_ms)));
     }
     lens_progress_end(up->lens);
     for (int at = 0; at < STACK_SERVICE_COUNT; at++) {
         if (at >= STACK_PROCESS_FIRST && up->no_processes)
             continue;
         stack_address(&up->stack, (enum stack_service)at, address, sizeof address);
-        printf("%-9s %-22s ready after %.1f s%s\n", stack_name((enum stack_service)at), address, (double)up->ready_ms[at] / 1000,
-               up->stack.is_private[at] ? "" : " (named by lens.conf)");
+        printf("%-9s %-22s ready after %.1f s%s\n", stack_name((enum stack_service)at), address,
+               (double)up->ready_ms[at] / 1000, up->stack.is_private[at] ? "" : " (named by lens.conf)");
     }
-    printf("%d topics made, %d migrations applied; home %s\n", up->topics_created, up->migrations_applied, up->lens->config.home);
+    printf("%d topics made, %d migrations applied; home %s\n", up->topics_created, up->migrations_applied,
+           up->lens->config.home);
     return LENS_DONE;
 }
 

@@ -1,5 +1,6 @@
 /*
- * verbs.h - every noun's function, for the table in lens.c. argv[0] is the noun; the exit code comes back (lens.h).
+ * verbs.h - every noun's function, for the table in lens.c. argv[0] is the noun; the exit code comes back
+ * (lens.h).
  */
 #pragma once
 
