@@ -1,7 +1,7 @@
 /* lens generate: synthetic sales from a seed, as CSV files or onto the raw topics. */
+#include "producers/generate/generate.h"
 #include "ops/files.h"
 #include "ops/verbs.h"
-#include "producers/generate/generate.h"
 #include "runtime/clock.h"
 
 #include <getopt.h>
@@ -10,8 +10,22 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum option_id { O_SEED = 1000, O_DAYS, O_CUSTOMERS, O_PRODUCTS, O_STORES, O_SALES, O_START, O_DEFECTS, O_RETURNS, O_DUPLICATES,
-                 O_CURRENCY, O_OUT, O_TOPICS, O_RATE };
+enum option_id {
+    O_SEED = 1000,
+    O_DAYS,
+    O_CUSTOMERS,
+    O_PRODUCTS,
+    O_STORES,
+    O_SALES,
+    O_START,
+    O_DEFECTS,
+    O_RETURNS,
+    O_DUPLICATES,
+    O_CURRENCY,
+    O_OUT,
+    O_TOPICS,
+    O_RATE
+};
 
 static const struct option OPTIONS[] = {
     { "seed", required_argument, NULL, O_SEED },
@@ -100,19 +114,32 @@ static bool take_option(struct generate_options *options, int id, const char *va
             return false;
         options->seed = (uint64_t)number;
         return true;
-    case O_DAYS: return read_count(value, &options->days);
-    case O_CUSTOMERS: return read_count(value, &options->customers);
-    case O_PRODUCTS: return read_count(value, &options->products);
-    case O_STORES: return read_count(value, &options->stores);
-    case O_SALES: return read_number(value, INT64_MAX, &options->sales);
-    case O_START: return read_day(value, &options->start_day);
-    case O_DEFECTS: return read_percent(value, &options->defects_permyriad);
-    case O_RETURNS: return read_percent(value, &options->returns_permyriad);
-    case O_DUPLICATES: return read_percent(value, &options->duplicates_permyriad);
-    case O_CURRENCY: return strlen(value) == 3 && read_text(value, options->currency, sizeof options->currency);
-    case O_OUT: return read_text(value, options->out, sizeof options->out);
-    case O_RATE: return read_number(value, 10000000, &options->rate_per_s) && options->rate_per_s > 0;
-    default: break;
+    case O_DAYS:
+        return read_count(value, &options->days);
+    case O_CUSTOMERS:
+        return read_count(value, &options->customers);
+    case O_PRODUCTS:
+        return read_count(value, &options->products);
+    case O_STORES:
+        return read_count(value, &options->stores);
+    case O_SALES:
+        return read_number(value, INT64_MAX, &options->sales);
+    case O_START:
+        return read_day(value, &options->start_day);
+    case O_DEFECTS:
+        return read_percent(value, &options->defects_permyriad);
+    case O_RETURNS:
+        return read_percent(value, &options->returns_permyriad);
+    case O_DUPLICATES:
+        return read_percent(value, &options->duplicates_permyriad);
+    case O_CURRENCY:
+        return strlen(value) == 3 && read_text(value, options->currency, sizeof options->currency);
+    case O_OUT:
+        return read_text(value, options->out, sizeof options->out);
+    case O_RATE:
+        return read_number(value, 10000000, &options->rate_per_s) && options->rate_per_s > 0;
+    default:
+        break;
     }
     options->topics = true;
     return true;
@@ -123,20 +150,23 @@ static void show_progress(void *arg, int64_t done, int64_t total)
     lens_progress(arg, "%s of %s sales", lens_number(done), lens_number(total));
 }
 
-static int print_result(struct lens *lens, const struct generate_options *options, const struct generate_result *result)
+static int print_result(struct lens *lens, const struct generate_options *options,
+                        const struct generate_result *result)
 {
     if (lens->json)
-        return lens_print_json(lens, json_pack("{s:s, s:I, s:I, s:I, s:I}", "out", options->out, "transactions",
-                                               (json_int_t)result->transactions, "lines", (json_int_t)result->lines,
-                                               "defects", (json_int_t)result->defects, "points_balance",
-                                               (json_int_t)result->points_balance));
-    printf("%s transactions, %s lines, %s defects planted; they are worth %s points\n", lens_number(result->transactions),
-           lens_number(result->lines), lens_number(result->defects), lens_number(result->points_balance));
+        return lens_print_json(lens,
+                               json_pack("{s:s, s:I, s:I, s:I, s:I}", "out", options->out, "transactions",
+                                         (json_int_t)result->transactions, "lines", (json_int_t)result->lines,
+                                         "defects", (json_int_t)result->defects, "points_balance",
+                                         (json_int_t)result->points_balance));
+    printf("%s transactions, %s lines, %s defects planted; they are worth %s points\n",
+           lens_number(result->transactions), lens_number(result->lines), lens_number(result->defects),
+           lens_number(result->points_balance));
     if (options->topics)
         printf("sent to the raw topics; what must come of it: %s/truth\n", options->out);
     else
-        printf("written to %s; what must come of it: %s/truth\nnext: lens import header_lines %s\n", options->out,
-               options->out, options->out);
+        printf("written to %s; what must come of it: %s/truth\nnext: lens import header_lines %s\n",
+               options->out, options->out, options->out);
     return LENS_DONE;
 }
 

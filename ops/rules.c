@@ -113,7 +113,9 @@ static int publish(struct lens *lens, const char *path, bool yes)
         lens_say(lens, "this is version %" PRId32 " already%s", published.version,
                  published.was_announced ? "; nothing new" : "; it is announced now");
     else
-        lens_say(lens, "published as version %" PRId32 "; sales that arrive from now on and happened since it is in force use it",
+        lens_say(lens,
+                 "published as version %" PRId32
+                 "; sales that arrive from now on and happened since it is in force use it",
                  published.version);
     if (lens->json)
         return lens_print_json(lens, json_pack("{s:b, s:o, s:b}", "published", yes, "version",
@@ -122,24 +124,29 @@ static int publish(struct lens *lens, const char *path, bool yes)
     return LENS_DONE;
 }
 
-#define COLUMNS "select version, to_char(effective_from at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as effective_from," \
-    " to_char(published_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as published_at," \
+#define COLUMNS                                                                                              \
+    "select version, to_char(effective_from at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as "       \
+    "effective_from,"                                                                                        \
+    " to_char(published_at at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"') as published_at,"           \
     " effective_from = '-infinity' as always, sha256, document from loyalty.rules "
 
 static json_t *row_json(const struct postgres_rows *rows, size_t row, const struct document *document)
 {
     bool always = document->effective_from_ms == RULES_ALWAYS;
-    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:s}", "version", (json_int_t)postgres_rows_int(rows, row, "version"),
-                     "effective_from", always ? json_null() : inert_json(postgres_rows_text(rows, row, "effective_from")),
+    return json_pack("{s:I, s:o, s:o, s:o, s:o, s:s}", "version",
+                     (json_int_t)postgres_rows_int(rows, row, "version"), "effective_from",
+                     always ? json_null() : inert_json(postgres_rows_text(rows, row, "effective_from")),
                      "published_at", inert_json(postgres_rows_text(rows, row, "published_at")), "sha256",
                      inert_json(postgres_rows_text(rows, row, "sha256")), "document",
                      json_string(document->text), "describes", document->words);
 }
 
-static void row_print(const struct postgres_rows *rows, size_t row, const struct document *document, bool whole)
+static void row_print(const struct postgres_rows *rows, size_t row, const struct document *document,
+                      bool whole)
 {
     printf("version %" PRId64 ", published %.*s, sha256 %.12s\n", postgres_rows_int(rows, row, "version"),
-           TEXT_ARG(postgres_rows_text(rows, row, "published_at")), postgres_rows_text(rows, row, "sha256").data);
+           TEXT_ARG(postgres_rows_text(rows, row, "published_at")),
+           postgres_rows_text(rows, row, "sha256").data);
     print_lines(document->words);
     if (whole)
         print_lines(document->text);
@@ -188,7 +195,9 @@ static int show(struct lens *lens, const char *version)
     else if (postgres_rows_count(rows) == 0 && version != NULL)
         exit_code = lens_fail(lens, "there is no version %s; all of them: lens rules show", version);
     else if (postgres_rows_count(rows) == 0 && !lens->json)
-        lens_say(lens, "no rule set is published; the default one: lens rules publish %s/deploy/rules/default.conf --yes",
+        lens_say(lens,
+                 "no rule set is published; the default one: lens rules publish %s/deploy/rules/default.conf "
+                 "--yes",
                  lens->config.share);
     else
         exit_code = show_rows(lens, rows, version != NULL);
@@ -222,5 +231,6 @@ int verb_rules(struct lens *lens, int argc, char **argv)
         return check(lens, argument);
     if (strcmp(verb, "publish") == 0 && argument != NULL)
         return publish(lens, argument, yes);
-    return lens_usage(lens, "%s", argument == NULL && verb[0] != '\0' ? "a file is missing" : "check, publish or show");
+    return lens_usage(lens, "%s",
+                      argument == NULL && verb[0] != '\0' ? "a file is missing" : "check, publish or show");
 }

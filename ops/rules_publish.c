@@ -14,10 +14,9 @@
 
 enum { ANNOUNCE_TIMEOUT_MS = 30000, POLL_MS = 200, DOCUMENT_SIZE = EVENT_DOCUMENT_SIZE_MAX + 1 };
 
-
 /* The highest version that was ever announced; versions are announced in order. */
-static enum ll_status announced_version(const struct config *config, const struct topics *topics, struct codec *codec,
-                                        int32_t *ret, struct ll_err *err)
+static enum ll_status announced_version(const struct config *config, const struct topics *topics,
+                                        struct codec *codec, int32_t *ret, struct ll_err *err)
 {
     static const enum topic TOPICS[] = { TOPIC_LOYALTY_RULES };
     struct kafka_reader *reader;
@@ -41,10 +40,11 @@ static enum ll_status announced_version(const struct config *config, const struc
         } else if (event == BUS_BROKEN) {
             status = LL_FATAL;
         } else if (clock.steady_ms(clock.self) > until_ms) {
-            status = event == BUS_DOWN ? LL_RETRY
-                                       : ll_fail(err, LL_RETRY, "kafka %s: topic %s was not read to its end in %d s",
-                                                 config->kafka.bootstrap, topic_name(TOPIC_LOYALTY_RULES),
-                                                 ANNOUNCE_TIMEOUT_MS / 1000);
+            status = event == BUS_DOWN
+                         ? LL_RETRY
+                         : ll_fail(err, LL_RETRY, "kafka %s: topic %s was not read to its end in %d s",
+                                   config->kafka.bootstrap, topic_name(TOPIC_LOYALTY_RULES),
+                                   ANNOUNCE_TIMEOUT_MS / 1000);
         }
     }
     codec_scratch_free(scratch);
@@ -68,21 +68,22 @@ static enum ll_status send_rules(struct bus_producer *producer, const struct cod
 }
 
 /* Announces every stored version after the last announced one. */
-static enum ll_status announce_from(const struct config *config, struct postgres *postgres, struct codec *codec,
-                                    int32_t after, struct ll_err *err)
+static enum ll_status announce_from(const struct config *config, struct postgres *postgres,
+                                    struct codec *codec, int32_t after, struct ll_err *err)
 {
     char version[16];
     snprintf(version, sizeof version, "%" PRId32, after);
     const char *params[] = { version };
     struct postgres_rows *rows = NULL;
     /* -infinity has no milliseconds: the smallest number there is stands for it. */
-    enum ll_status status = postgres_query(postgres,
-                                           "select version, document,"
-                                           " case when effective_from = '-infinity' then (-9223372036854775808)::int8"
-                                           " else (extract(epoch from effective_from) * 1000)::int8 end as effective_from_ms,"
-                                           " (extract(epoch from published_at) * 1000)::int8 as published_at_ms"
-                                           " from loyalty.rules where version > $1::int4 order by version",
-                                           params, 1, &rows, err);
+    enum ll_status status =
+        postgres_query(postgres,
+                       "select version, document,"
+                       " case when effective_from = '-infinity' then (-9223372036854775808)::int8"
+                       " else (extract(epoch from effective_from) * 1000)::int8 end as effective_from_ms,"
+                       " (extract(epoch from published_at) * 1000)::int8 as published_at_ms"
+                       " from loyalty.rules where version > $1::int4 order by version",
+                       params, 1, &rows, err);
     if (status != LL_OK)
         return status;
     struct bus_producer producer = { NULL, NULL };
@@ -108,7 +109,8 @@ static enum ll_status announce(const struct config *config, struct postgres *pos
 {
     char path[2 * CONFIG_TEXT_SIZE];
     struct topics topics;
-    enum ll_status status = topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, err);
+    enum ll_status status =
+        topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, err);
     if (status != LL_OK)
         return status;
     struct codec *codec;
@@ -124,9 +126,10 @@ static enum ll_status announce(const struct config *config, struct postgres *pos
     return status;
 }
 
-/* One statement is one transaction; two that meet collide in the primary key. The document's own words tell when it begins. */
-static enum ll_status store(struct postgres *postgres, const char *document, const char *effective_from, bool only_first,
-                            struct rules_published *ret, struct ll_err *err)
+/* One statement is one transaction; two that meet collide in the primary key. The document's own words tell
+ * when it begins. */
+static enum ll_status store(struct postgres *postgres, const char *document, const char *effective_from,
+                            bool only_first, struct rules_published *ret, struct ll_err *err)
 {
     const char *params[] = { document, effective_from, only_first ? "true" : "false" };
     struct postgres_rows *rows = NULL;
@@ -167,7 +170,8 @@ static enum ll_status publish(const struct config *config, const char *document,
     if (status == LL_OK) {
         status = announce(config, postgres, ret->version, &ret->was_announced, err);
         if (status != LL_OK)
-            ll_wrap(err, status, "version %" PRId32 " is stored, but not announced; publish it again", ret->version);
+            ll_wrap(err, status, "version %" PRId32 " is stored, but not announced; publish it again",
+                    ret->version);
     }
     postgres_close(postgres);
     return status;

@@ -20,7 +20,10 @@ void rules_free(struct rule_set *rules)
     free(rules);
 }
 
-int64_t rules_effective_from_ms(const struct rule_set *rules) { return rules->effective_from_ms; }
+int64_t rules_effective_from_ms(const struct rule_set *rules)
+{
+    return rules->effective_from_ms;
+}
 
 static bool passes(const struct rule_filter *filter, struct text value)
 {
@@ -44,8 +47,8 @@ static bool passes(const struct rule_filter *filter, struct text value)
 
 static bool takes_sale(const struct rule *rule, const struct rule_sale *sale)
 {
-    return (rule->weekdays & 1u << sale->weekday) != 0 && sale->day >= rule->from_day && sale->day <= rule->to_day &&
-           passes(&rule->filters[FILTER_STORES], sale->store_id);
+    return (rule->weekdays & 1u << sale->weekday) != 0 && sale->day >= rule->from_day &&
+           sale->day <= rule->to_day && passes(&rule->filters[FILTER_STORES], sale->store_id);
 }
 
 static bool takes_line(const struct rule *rule, const struct rule_line *line)
@@ -91,8 +94,9 @@ static int64_t rule_worth(const struct rule *rule, int64_t eligible_minor)
 
 static enum ll_status overflow(const char *what, int32_t id, struct ll_err *err)
 {
-    return ll_fail(err, LL_POISON, "%s of rule %" PRId32 " is beyond its limit (%" PRId64 " points a transaction)", what,
-                   id, POINTS_MAX);
+    return ll_fail(err, LL_POISON,
+                   "%s of rule %" PRId32 " is beyond its limit (%" PRId64 " points a transaction)", what, id,
+                   POINTS_MAX);
 }
 
 static void insert_by_id(struct rule_points *list, size_t count, struct rule_points one)
@@ -103,8 +107,9 @@ static void insert_by_id(struct rule_points *list, size_t count, struct rule_poi
     list[at] = one;
 }
 
-enum ll_status rules_evaluate(const struct rule_set *rules, const struct rule_sale *sale, struct rule_points *ret,
-                              size_t *ret_count, int64_t *ret_sum, struct ll_err *err)
+enum ll_status rules_evaluate(const struct rule_set *rules, const struct rule_sale *sale,
+                              struct rule_points *ret, size_t *ret_count, int64_t *ret_sum,
+                              struct ll_err *err)
 {
     assert(sale->weekday >= 0 && sale->weekday <= 6);
     int64_t whole;
@@ -182,8 +187,8 @@ static void write_day(struct pen *pen, const char *word, int32_t day)
 static void write_rule(struct pen *pen, const struct rule *rule)
 {
     static const char *const WEEKDAYS[] = { "mon", "tue", "wed", "thu", "fri", "sat", "sun" };
-    pen_write(pen, "rule %" PRId32 " \"%.*s\" (group %.*s, priority %" PRId32 "): ", rule->id, TEXT_ARG(rule->name),
-              TEXT_ARG(rule->group), rule->priority);
+    pen_write(pen, "rule %" PRId32 " \"%.*s\" (group %.*s, priority %" PRId32 "): ", rule->id,
+              TEXT_ARG(rule->name), TEXT_ARG(rule->group), rule->priority);
     if (rule->points > 0) {
         pen_write(pen, "%" PRId64 " point%s per ", rule->points, rule->points == 1 ? "" : "s");
         write_money(pen, rule->per_minor);

@@ -1,7 +1,7 @@
 /*
  * From a libconfig document to a compiled rule set.
- * Shape:  one table of keys for the document, one for a rule; each key has a reader. A key that the tables do not know,
- *         another type, a number out of its range, a thing said twice: one error with name:line.
+ * Shape:  one table of keys for the document, one for a rule; each key has a reader. A key that the tables do
+ *         not know, another type, a number out of its range, a thing said twice: one error with name:line.
  *         Hexadecimal is refused: libconfig 1.5 cuts it to 32 bits without a word.
  */
 #include "consumers/accrue/rules_set.h"
@@ -48,7 +48,8 @@ static void *must_have(void *memory)
     return memory;
 }
 
-/* A copy that lives as long as the set. Every text of a document is shorter than its place in the document. */
+/* A copy that lives as long as the set. Every text of a document is shorter than its place in the document.
+ */
 static struct text keep(struct parse *parse, const char *text)
 {
     size_t size = strlen(text);
@@ -75,15 +76,16 @@ static bool read_text(struct parse *parse, config_setting_t *setting, struct tex
         return bad(parse, line_of(setting), "%s must be a text in quotes", config_setting_name(setting));
     size_t size = strlen(text);
     if (size == 0 || size > RULE_TEXT_SIZE_MAX)
-        return bad(parse, line_of(setting), "%s must have 1 to %d bytes, this has %zu", config_setting_name(setting),
-                   RULE_TEXT_SIZE_MAX, size);
+        return bad(parse, line_of(setting), "%s must have 1 to %d bytes, this has %zu",
+                   config_setting_name(setting), RULE_TEXT_SIZE_MAX, size);
     if (has_control(text, size))
         return bad(parse, line_of(setting), "%s holds a control character", config_setting_name(setting));
     *ret = keep(parse, text);
     return true;
 }
 
-static bool read_number(struct parse *parse, config_setting_t *setting, int64_t min, int64_t max, int64_t *ret)
+static bool read_number(struct parse *parse, config_setting_t *setting, int64_t min, int64_t max,
+                        int64_t *ret)
 {
     int type = config_setting_type(setting);
     const char *key = config_setting_name(setting);
@@ -136,8 +138,8 @@ static bool read_char(const char **at, char expected)
 static bool read_date(const char **at, int32_t *ret_day)
 {
     int year, month, day;
-    return read_fixed(at, 4, &year) && read_char(at, '-') && read_fixed(at, 2, &month) && read_char(at, '-') &&
-           read_fixed(at, 2, &day) && calendar_day_of(year, month, day, ret_day);
+    return read_fixed(at, 4, &year) && read_char(at, '-') && read_fixed(at, 2, &month) &&
+           read_char(at, '-') && read_fixed(at, 2, &day) && calendar_day_of(year, month, day, ret_day);
 }
 
 /* Keys of a rule. */
@@ -189,11 +191,13 @@ static bool read_multiplier(struct parse *parse, config_setting_t *setting, stru
         return read_number(parse, setting, 1, RULE_FACTOR_MAX, &rule->factor_num);
     const char *at = config_setting_get_string(setting);
     int64_t num, den = 1;
-    bool well_formed = read_digits(&at, &num) && (*at == '\0' || (read_char(&at, '/') && read_digits(&at, &den)));
+    bool well_formed =
+        read_digits(&at, &num) && (*at == '\0' || (read_char(&at, '/') && read_digits(&at, &den)));
     if (!well_formed || *at != '\0' || num < 1 || den < 1 || num > RULE_FACTOR_MAX || den > RULE_FACTOR_MAX)
-        return bad(parse, line_of(setting),
-                   "multiplier must be a whole number or a fraction such as \"3/2\", each part from 1 to %" PRId64,
-                   RULE_FACTOR_MAX);
+        return bad(
+            parse, line_of(setting),
+            "multiplier must be a whole number or a fraction such as \"3/2\", each part from 1 to %" PRId64,
+            RULE_FACTOR_MAX);
     rule->factor_num = num;
     rule->factor_den = den;
     return true;
@@ -239,8 +243,9 @@ static bool read_filter(struct parse *parse, config_setting_t *setting, struct r
         const char *item = config_setting_get_string_elem(setting, i);
         size_t size = item == NULL ? 0 : strlen(item);
         if (size == 0 || size > RULE_TEXT_SIZE_MAX || has_control(item, size))
-            return bad(parse, line_of(setting), "%s: item %d must be a text of 1 to %d bytes without control characters",
-                       key, i + 1, RULE_TEXT_SIZE_MAX);
+            return bad(parse, line_of(setting),
+                       "%s: item %d must be a text of 1 to %d bytes without control characters", key, i + 1,
+                       RULE_TEXT_SIZE_MAX);
         filter->items[i] = keep(parse, item);
     }
     filter->count = (size_t)count;
@@ -283,8 +288,10 @@ static bool read_weekdays(struct parse *parse, config_setting_t *setting, struct
         while (day < 7 && (item == NULL || strcmp(item, NAMES[day]) != 0))
             day++;
         if (day == 7 || (days & 1u << day) != 0)
-            return bad(parse, line_of(setting), "weekdays: item %d must be one of mon, tue, wed, thu, fri, sat, sun, "
-                       "each at most once", i + 1);
+            return bad(parse, line_of(setting),
+                       "weekdays: item %d must be one of mon, tue, wed, thu, fri, sat, sun, "
+                       "each at most once",
+                       i + 1);
         days |= 1u << day;
     }
     if (days == 0)
@@ -296,8 +303,10 @@ static bool read_weekdays(struct parse *parse, config_setting_t *setting, struct
 static bool read_day(struct parse *parse, config_setting_t *setting, int32_t *ret)
 {
     const char *at = config_setting_get_string(setting);
-    if (config_setting_type(setting) != CONFIG_TYPE_STRING || at == NULL || !read_date(&at, ret) || *at != '\0')
-        return bad(parse, line_of(setting), "%s must be a date such as \"2026-01-31\"", config_setting_name(setting));
+    if (config_setting_type(setting) != CONFIG_TYPE_STRING || at == NULL || !read_date(&at, ret) ||
+        *at != '\0')
+        return bad(parse, line_of(setting), "%s must be a date such as \"2026-01-31\"",
+                   config_setting_name(setting));
     return true;
 }
 
@@ -346,20 +355,26 @@ static int64_t common_divisor(int64_t a, int64_t b)
     return a;
 }
 
-static bool has(const config_setting_t *group, const char *key) { return config_setting_get_member(group, key) != NULL; }
+static bool has(const config_setting_t *group, const char *key)
+{
+    return config_setting_get_member(group, key) != NULL;
+}
 
 /* What no single key can tell. */
 static bool finish_rule(struct parse *parse, const config_setting_t *setting, struct rule *rule)
 {
     int line = rule->line;
     if (has(setting, "points") != has(setting, "per_minor"))
-        return bad(parse, line, "rule %" PRId32 ": points and per_minor go together (points = 1; per_minor = 1000;)",
+        return bad(parse, line,
+                   "rule %" PRId32 ": points and per_minor go together (points = 1; per_minor = 1000;)",
                    rule->id);
     if (has(setting, "threshold_minor") != has(setting, "bonus"))
         return bad(parse, line, "rule %" PRId32 ": threshold_minor and bonus go together", rule->id);
     if (!has(setting, "points") && !has(setting, "bonus"))
-        return bad(parse, line, "rule %" PRId32 " gives nothing: it needs points and per_minor, or threshold_minor and "
-                   "bonus", rule->id);
+        return bad(parse, line,
+                   "rule %" PRId32 " gives nothing: it needs points and per_minor, or threshold_minor and "
+                   "bonus",
+                   rule->id);
     if (has(setting, "multiplier") && !has(setting, "points"))
         return bad(parse, line, "rule %" PRId32 ": a multiplier needs points and per_minor", rule->id);
     if (rule->from_day > rule->to_day)
@@ -369,15 +384,21 @@ static bool finish_rule(struct parse *parse, const config_setting_t *setting, st
     int64_t divisor = common_divisor(rule->rate_num, rule->rate_den);
     rule->rate_num /= divisor;
     rule->rate_den /= divisor;
-    rule->filters_lines = rule->filters[FILTER_CATEGORIES].count > 0 || rule->filters[FILTER_PRODUCTS].count > 0 ||
+    rule->filters_lines = rule->filters[FILTER_CATEGORIES].count > 0 ||
+                          rule->filters[FILTER_PRODUCTS].count > 0 ||
                           rule->filters[FILTER_PROMOTIONS].count > 0;
     return true;
 }
 
 static bool read_rule(struct parse *parse, config_setting_t *setting, struct rule *rule)
 {
-    *rule = (struct rule){ .per_minor = 1, .factor_num = 1, .factor_den = 1, .cap = POINTS_MAX + 1,
-                           .weekdays = WEEKDAYS_ALL, .from_day = INT32_MIN, .to_day = INT32_MAX,
+    *rule = (struct rule){ .per_minor = 1,
+                           .factor_num = 1,
+                           .factor_den = 1,
+                           .cap = POINTS_MAX + 1,
+                           .weekdays = WEEKDAYS_ALL,
+                           .from_day = INT32_MIN,
+                           .to_day = INT32_MAX,
                            .line = line_of(setting) };
     if (config_setting_type(setting) != CONFIG_TYPE_GROUP)
         return bad(parse, rule->line, "a rule must be a group: { id = 1; ... }");
@@ -387,7 +408,8 @@ static bool read_rule(struct parse *parse, config_setting_t *setting, struct rul
         while (key < RULE_KEY_COUNT && strcmp(config_setting_name(member), RULE_KEYS[key].key) != 0)
             key++;
         if (key == RULE_KEY_COUNT)
-            return bad(parse, line_of(member), "a rule has no key \"%s\"; deploy/rules/example.conf shows all",
+            return bad(parse, line_of(member),
+                       "a rule has no key \"%s\"; deploy/rules/example.conf shows all",
                        config_setting_name(member));
         if (!RULE_KEYS[key].read(parse, member, rule))
             return false;
@@ -416,7 +438,8 @@ static bool read_rules(struct parse *parse, config_setting_t *setting)
     struct rule_set *set = parse->set;
     int count = config_setting_type(setting) == CONFIG_TYPE_LIST ? config_setting_length(setting) : 0;
     if (count < 1 || count > RULES_MAX)
-        return bad(parse, line_of(setting), "rules must be a list of 1 to %d rules: ( { id = 1; ... } )", RULES_MAX);
+        return bad(parse, line_of(setting), "rules must be a list of 1 to %d rules: ( { id = 1; ... } )",
+                   RULES_MAX);
     for (int i = 0; i < count; i++) {
         if (!read_rule(parse, config_setting_get_elem(setting, (unsigned)i), &set->rules[i]))
             return false;
@@ -438,7 +461,8 @@ static bool read_rules(struct parse *parse, config_setting_t *setting)
 /* "always", or "2026-01-31T00:00:00Z": what a sale's own time is compared with, so in UTC. */
 static bool read_effective_from(struct parse *parse, config_setting_t *setting)
 {
-    const char *text = config_setting_type(setting) == CONFIG_TYPE_STRING ? config_setting_get_string(setting) : "";
+    const char *text =
+        config_setting_type(setting) == CONFIG_TYPE_STRING ? config_setting_get_string(setting) : "";
     if (strcmp(text, "always") == 0) {
         parse->set->effective_from_ms = RULES_ALWAYS;
         return true;
@@ -447,11 +471,12 @@ static bool read_effective_from(struct parse *parse, config_setting_t *setting)
     int32_t day;
     int hour, minute, second;
     if (!read_date(&at, &day) || !read_char(&at, 'T') || !read_fixed(&at, 2, &hour) || !read_char(&at, ':') ||
-        !read_fixed(&at, 2, &minute) || !read_char(&at, ':') || !read_fixed(&at, 2, &second) || !read_char(&at, 'Z') ||
-        *at != '\0' || hour > 23 || minute > 59 || second > 59)
+        !read_fixed(&at, 2, &minute) || !read_char(&at, ':') || !read_fixed(&at, 2, &second) ||
+        !read_char(&at, 'Z') || *at != '\0' || hour > 23 || minute > 59 || second > 59)
         return bad(parse, line_of(setting),
                    "effective_from must be \"always\" or a time in UTC such as \"2026-01-31T00:00:00Z\"");
-    parse->set->effective_from_ms = (((int64_t)day * 24 + hour) * 60 + minute) * 60000 + (int64_t)second * 1000;
+    parse->set->effective_from_ms =
+        (((int64_t)day * 24 + hour) * 60 + minute) * 60000 + (int64_t)second * 1000;
     return true;
 }
 
@@ -470,7 +495,8 @@ static bool read_document(struct parse *parse, const config_t *document)
         else if (strcmp(key, KEYS[2]) == 0)
             found[2] = read_rules(parse, member);
         else
-            return bad(parse, line_of(member), "a rule set has no key \"%s\", only name, effective_from and rules", key);
+            return bad(parse, line_of(member),
+                       "a rule set has no key \"%s\", only name, effective_from and rules", key);
         if (!found[strcmp(key, KEYS[0]) == 0 ? 0 : strcmp(key, KEYS[1]) == 0 ? 1 : 2])
             return false;
     }

@@ -1,7 +1,8 @@
 /*
  * A rule set's document before libconfig sees it.
- * Why: libconfig 1.5 cuts a number without the suffix L to 32 bits without a word (4294967297 becomes 1), and @include
- *      would make a published set depend on other files. So long numbers get their suffix here, and @include is refused.
+ * Why: libconfig 1.5 cuts a number without the suffix L to 32 bits without a word (4294967297 becomes 1), and
+ *      @include would make a published set depend on other files. So long numbers get their suffix here, and
+ *      @include is refused.
  */
 #include "consumers/accrue/rules_set.h"
 
@@ -82,7 +83,8 @@ enum ll_status rules_text(const char *document, size_t size, const char *name, c
     while (copy.at < copy.end) {
         if (next_is(&copy, "@include")) {
             free(text);
-            return ll_fail(err, LL_POISON, "%s:%d: a rule set must stand alone: @include is not taken", name, copy.line);
+            return ll_fail(err, LL_POISON, "%s:%d: a rule set must stand alone: @include is not taken", name,
+                           copy.line);
         }
         if (take_opaque(&copy))
             continue;

@@ -30,7 +30,8 @@ struct load {
     int64_t raw_offsets[PARTITIONS_MAX];
     uint32_t customers;
     int64_t event_time_ms;
-    /* texts of the event at hand, digits filled in; "b" and the seed's last six hex digits begin the transaction id */
+    /* texts of the event at hand, digits filled in; "b" and the seed's last six hex digits begin the
+     * transaction id */
     char transaction_id[20], customer_id[10], store_id[6], product_ids[LINES][7];
     struct line lines[LINES];
     struct event event;
@@ -49,10 +50,15 @@ static void prepare(struct load *load, uint64_t seed)
     memcpy(load->store_id, "S0000", sizeof load->store_id);
     struct transaction *transaction = &load->event.transaction;
     load->event.kind = load->valid ? EVENT_TRANSACTION_VALID : EVENT_TRANSACTION;
-    *transaction = (struct transaction){ .transaction_id = text_of(load->transaction_id), .type = TRANSACTION_SALE,
-                                         .store_id = text_of(load->store_id), .currency = TEXT("GBP"),
-                                         .has_total = true, .source = TEXT("bench"), .source_ref = TEXT("bench"),
-                                         .lines = load->lines, .line_count = LINES,
+    *transaction = (struct transaction){ .transaction_id = text_of(load->transaction_id),
+                                         .type = TRANSACTION_SALE,
+                                         .store_id = text_of(load->store_id),
+                                         .currency = TEXT("GBP"),
+                                         .has_total = true,
+                                         .source = TEXT("bench"),
+                                         .source_ref = TEXT("bench"),
+                                         .lines = load->lines,
+                                         .line_count = LINES,
                                          .raw_topic = text_of(topic_name(TOPIC_TRANSACTIONS)) };
     for (int i = 0; i < LINES; i++) {
         memcpy(load->product_ids[i], "P00000", sizeof load->product_ids[i]);
@@ -61,7 +67,8 @@ static void prepare(struct load *load, uint64_t seed)
 }
 
 /* The next sale into load->event. */
-static void make_sale(struct load *load, int64_t number, const struct config *config, struct bench_truth *truth)
+static void make_sale(struct load *load, int64_t number, const struct config *config,
+                      struct bench_truth *truth)
 {
     struct transaction *transaction = &load->event.transaction;
     write_digits(load->transaction_id + 8, 10, (uint64_t)number);
@@ -93,8 +100,11 @@ static void make_sale(struct load *load, int64_t number, const struct config *co
 static enum ll_status send_sale(struct load *load, struct bench_truth *truth, struct ll_err *err)
 {
     struct transaction *transaction = &load->event.transaction;
-    struct text key = transaction->customer_id.data != NULL ? transaction->customer_id : transaction->transaction_id;
-    struct bus_out out = { .topic = load->topic, .partition = kafka_partition_of(key, load->partitions), .key = key };
+    struct text key =
+        transaction->customer_id.data != NULL ? transaction->customer_id : transaction->transaction_id;
+    struct bus_out out = { .topic = load->topic,
+                           .partition = kafka_partition_of(key, load->partitions),
+                           .key = key };
     if (load->valid) {
         transaction->raw_partition = out.partition;
         transaction->raw_offset = load->raw_offsets[out.partition]++;
@@ -110,19 +120,22 @@ static enum ll_status send_sale(struct load *load, struct bench_truth *truth, st
 static enum ll_status send_rules(struct load *load, struct ll_err *err)
 {
     struct event event = { .kind = EVENT_CONTROL,
-                           .control = { .kind = CONTROL_RULES, .rules_version = 1, .time_ms = load->event_time_ms } };
+                           .control = {
+                               .kind = CONTROL_RULES, .rules_version = 1, .time_ms = load->event_time_ms } };
     enum ll_status status = LL_OK;
     for (int32_t partition = 0; status == LL_OK && partition < load->partitions; partition++) {
         char value[VALUE_SIZE_MAX];
-        struct bus_out out = { .topic = load->topic, .partition = partition, .timestamp_ms = load->event_time_ms };
+        struct bus_out out = { .topic = load->topic,
+                               .partition = partition,
+                               .timestamp_ms = load->event_time_ms };
         out.value = (struct text){ value, (uint32_t)codec_write(load->codec, &event, value, sizeof value) };
         status = load->producer.ops->send(load->producer.self, &out, err);
     }
     return status;
 }
 
-static enum ll_status send_all(struct load *load, const struct config *config, int64_t events, int64_t rate_per_s,
-                               struct bench_truth *truth, struct ll_err *err)
+static enum ll_status send_all(struct load *load, const struct config *config, int64_t events,
+                               int64_t rate_per_s, struct bench_truth *truth, struct ll_err *err)
 {
     enum { TIME_EVERY = 1024 };
     struct clock_source clock = clock_real();
@@ -147,21 +160,24 @@ static enum ll_status send_all(struct load *load, const struct config *config, i
     return status;
 }
 
-enum ll_status bench_load(const struct config *config, int64_t events, uint64_t seed, int64_t customers, bool valid,
-                          int64_t rate_per_s, struct bench_truth *ret, struct ll_err *err)
+enum ll_status bench_load(const struct config *config, int64_t events, uint64_t seed, int64_t customers,
+                          bool valid, int64_t rate_per_s, struct bench_truth *ret, struct ll_err *err)
 {
     if (customers < 1 || customers > 99999999 || events < 0 || events > INT64_C(9999999999))
         return ll_fail(err, LL_FATAL, "bench: at most 9,999,999,999 events and 1 to 99,999,999 customers");
     char path[2 * CONFIG_TEXT_SIZE];
     struct topics topics;
-    enum ll_status status = topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, err);
+    enum ll_status status =
+        topics_load(config_share_path(config, "topics.conf", path, sizeof path), &topics, err);
     if (status != LL_OK)
         return status;
     struct load *load = calloc(1, sizeof *load);
     if (load == NULL)
         abort();
     struct clock_source clock = clock_real();
-    *load = (struct load){ .prng = prng_of(seed, 1), .valid = valid, .customers = (uint32_t)customers,
+    *load = (struct load){ .prng = prng_of(seed, 1),
+                           .valid = valid,
+                           .customers = (uint32_t)customers,
                            .topic = valid ? TOPIC_TRANSACTIONS_VALID : TOPIC_TRANSACTIONS,
                            .event_time_ms = clock.wall_ms(clock.self) };
     load->partitions = topics.facts[load->topic].partitions;

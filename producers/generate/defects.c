@@ -16,9 +16,15 @@ struct spoiling {
 
 typedef void spoil_fn(struct spoiling *spoiling);
 
-static struct made_line *first_line(struct spoiling *spoiling) { return &spoiling->made->lines[0]; }
+static struct made_line *first_line(struct spoiling *spoiling)
+{
+    return &spoiling->made->lines[0];
+}
 
-static void sum_up(struct spoiling *spoiling) { spoiling->made->total_minor = made_sum(spoiling->made); }
+static void sum_up(struct spoiling *spoiling)
+{
+    spoiling->made->total_minor = made_sum(spoiling->made);
+}
 
 static void void_of_nothing(struct spoiling *spoiling)
 {
@@ -26,11 +32,20 @@ static void void_of_nothing(struct spoiling *spoiling)
     spoiling->made->line_count = 0;
 }
 
-static void no_transaction_id(struct spoiling *spoiling) { spoiling->made->transaction_id[0] = '\0'; }
+static void no_transaction_id(struct spoiling *spoiling)
+{
+    spoiling->made->transaction_id[0] = '\0';
+}
 
-static void no_source(struct spoiling *spoiling) { spoiling->made->source[0] = '\0'; }
+static void no_source(struct spoiling *spoiling)
+{
+    spoiling->made->source[0] = '\0';
+}
 
-static void no_time(struct spoiling *spoiling) { spoiling->made->event_time_ms = 0; }
+static void no_time(struct spoiling *spoiling)
+{
+    spoiling->made->event_time_ms = 0;
+}
 
 static void future_time(struct spoiling *spoiling)
 {
@@ -68,14 +83,20 @@ static void discount_negative(struct spoiling *spoiling)
     sum_up(spoiling);
 }
 
-static void currency_unknown(struct spoiling *spoiling) { strcpy(spoiling->made->currency, "XQZ"); }
+static void currency_unknown(struct spoiling *spoiling)
+{
+    strcpy(spoiling->made->currency, "XQZ");
+}
 
 static void currency_other(struct spoiling *spoiling)
 {
     strcpy(spoiling->made->currency, strcmp(spoiling->options->currency, "SEK") == 0 ? "NOK" : "SEK");
 }
 
-static void lines_lost(struct spoiling *spoiling) { spoiling->made->line_count = 0; }
+static void lines_lost(struct spoiling *spoiling)
+{
+    spoiling->made->line_count = 0;
+}
 
 static void line_number_twice(struct spoiling *spoiling)
 {
@@ -88,7 +109,10 @@ static void amount_off(struct spoiling *spoiling)
     sum_up(spoiling);
 }
 
-static void total_off(struct spoiling *spoiling) { spoiling->made->total_minor += 100; }
+static void total_off(struct spoiling *spoiling)
+{
+    spoiling->made->total_minor += 100;
+}
 
 static void amount_huge(struct spoiling *spoiling)
 {
@@ -100,14 +124,21 @@ static void amount_huge(struct spoiling *spoiling)
     sum_up(spoiling);
 }
 
-static void no_store(struct spoiling *spoiling) { spoiling->made->store_id[0] = '\0'; }
+static void no_store(struct spoiling *spoiling)
+{
+    spoiling->made->store_id[0] = '\0';
+}
 
-static void store_unknown(struct spoiling *spoiling) { strcpy(spoiling->made->store_id, "S999"); }
+static void store_unknown(struct spoiling *spoiling)
+{
+    strcpy(spoiling->made->store_id, "S999");
+}
 
 static void store_closed(struct spoiling *spoiling)
 {
     const struct world *world = spoiling->world;
-    memcpy(spoiling->made->store_id, world->stores[world->store_count - 1].id, sizeof spoiling->made->store_id);
+    memcpy(spoiling->made->store_id, world->stores[world->store_count - 1].id,
+           sizeof spoiling->made->store_id);
 }
 
 /* Without its promotion, which may not be for another product. */
@@ -117,9 +148,15 @@ static struct made_line *plain_line(struct spoiling *spoiling)
     return first_line(spoiling);
 }
 
-static void no_product(struct spoiling *spoiling) { plain_line(spoiling)->product_id[0] = '\0'; }
+static void no_product(struct spoiling *spoiling)
+{
+    plain_line(spoiling)->product_id[0] = '\0';
+}
 
-static void product_unknown(struct spoiling *spoiling) { strcpy(plain_line(spoiling)->product_id, "P99999"); }
+static void product_unknown(struct spoiling *spoiling)
+{
+    strcpy(plain_line(spoiling)->product_id, "P99999");
+}
 
 static void product_discontinued(struct spoiling *spoiling)
 {
@@ -133,7 +170,10 @@ static void customer_unknown(struct spoiling *spoiling)
     spoiling->made->customer = -1;
 }
 
-static void promotion_unknown(struct spoiling *spoiling) { strcpy(plain_line(spoiling)->promotion_id, "PR999"); }
+static void promotion_unknown(struct spoiling *spoiling)
+{
+    strcpy(plain_line(spoiling)->promotion_id, "PR999");
+}
 
 static void promote(struct spoiling *spoiling, int promotion)
 {
@@ -141,13 +181,18 @@ static void promote(struct spoiling *spoiling, int promotion)
     memcpy(line->promotion_id, spoiling->world->promotions[promotion].id, sizeof line->promotion_id);
 }
 
-static void promotion_over(struct spoiling *spoiling) { promote(spoiling, WORLD_PROMOTION_OVER); }
+static void promotion_over(struct spoiling *spoiling)
+{
+    promote(spoiling, WORLD_PROMOTION_OVER);
+}
 
 static void promotion_of_another(struct spoiling *spoiling)
 {
-    int line = spoiling->made->lines[0].product == spoiling->world->promotions[WORLD_PROMOTION_NARROW].products[0];
+    int line =
+        spoiling->made->lines[0].product == spoiling->world->promotions[WORLD_PROMOTION_NARROW].products[0];
     made_strip_promotions(spoiling->world, spoiling->made);
-    memcpy(spoiling->made->lines[line].promotion_id, spoiling->world->promotions[WORLD_PROMOTION_NARROW].id, WORLD_ID_SIZE);
+    memcpy(spoiling->made->lines[line].promotion_id, spoiling->world->promotions[WORLD_PROMOTION_NARROW].id,
+           WORLD_ID_SIZE);
 }
 
 /* Everything at once: all of it must be said. */
@@ -164,11 +209,11 @@ static void many_things(struct spoiling *spoiling)
     made->total_minor = made_sum(made) + 1;
 }
 
-#define DAMAGE(name, kind, line) \
-    static void name(struct spoiling *spoiling) \
-    { \
-        spoiling->made->damage = DAMAGE_##kind; \
-        spoiling->made->damaged_line = line; \
+#define DAMAGE(name, kind, line)                                                                             \
+    static void name(struct spoiling *spoiling)                                                              \
+    {                                                                                                        \
+        spoiling->made->damage = DAMAGE_##kind;                                                              \
+        spoiling->made->damaged_line = line;                                                                 \
     }
 DAMAGE(header_quote, QUOTE, -1)
 DAMAGE(line_quote, QUOTE, 0)
@@ -208,7 +253,8 @@ static const struct {
     { "no_source", B(SOURCE_MISSING), STAGE_VALIDATE, AVRO, no_source },
     { "no_time", B(TIME_INVALID), STAGE_VALIDATE, ANY, no_time },
     { "future_time", B(TIME_FUTURE), STAGE_VALIDATE, ANY, future_time },
-    { "quantity_zero", B(QUANTITY_NOT_POSITIVE) | B(AMOUNT_NOT_POSITIVE), STAGE_VALIDATE, ANY, quantity_zero },
+    { "quantity_zero", B(QUANTITY_NOT_POSITIVE) | B(AMOUNT_NOT_POSITIVE), STAGE_VALIDATE, ANY,
+      quantity_zero },
     { "price_zero", B(PRICE_NOT_POSITIVE) | B(AMOUNT_NOT_POSITIVE), STAGE_VALIDATE, ANY, price_zero },
     { "given_away", B(AMOUNT_NOT_POSITIVE), STAGE_VALIDATE, ANY, given_away },
     { "discount_negative", B(DISCOUNT_NEGATIVE), STAGE_VALIDATE, ANY, discount_negative },
@@ -265,7 +311,8 @@ size_t defects_count(bool topics)
     return count;
 }
 
-void defects_plant(const struct world *world, const struct generate_options *options, uint64_t turn, struct made *made)
+void defects_plant(const struct world *world, const struct generate_options *options, uint64_t turn,
+                   struct made *made)
 {
     assert(made->line_count >= 2);
     size_t way = 0;

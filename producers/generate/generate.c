@@ -16,12 +16,23 @@ enum { START_DAY = 20458 /* 2026-01-05, a Monday */, DAYS_MAX = 3660, PROGRESS_E
 
 void generate_defaults(struct generate_options *ret)
 {
-    *ret = (struct generate_options){ .seed = 1, .start_day = START_DAY, .days = 14, .customers = 1000, .products = 300,
-                                      .stores = 12, .sales = 10000, .defects_permyriad = 100, .returns_permyriad = 400,
-                                      .duplicates_permyriad = 50, .currency = "GBP" };
+    *ret = (struct generate_options){ .seed = 1,
+                                      .start_day = START_DAY,
+                                      .days = 14,
+                                      .customers = 1000,
+                                      .products = 300,
+                                      .stores = 12,
+                                      .sales = 10000,
+                                      .defects_permyriad = 100,
+                                      .returns_permyriad = 400,
+                                      .duplicates_permyriad = 50,
+                                      .currency = "GBP" };
 }
 
-static bool within(int64_t value, int64_t min, int64_t max) { return value >= min && value <= max; }
+static bool within(int64_t value, int64_t min, int64_t max)
+{
+    return value >= min && value <= max;
+}
 
 enum ll_status generate_check(const struct generate_options *options, struct ll_err *err)
 {
@@ -30,7 +41,8 @@ enum ll_status generate_check(const struct generate_options *options, struct ll_
     if (!within(options->customers, 1, WORLD_CUSTOMERS_MAX))
         return ll_fail(err, LL_FATAL, "customers must be from 1 to %d", WORLD_CUSTOMERS_MAX);
     if (!within(options->products, 2 * MADE_LINES_MAX, WORLD_PRODUCTS_MAX))
-        return ll_fail(err, LL_FATAL, "products must be from %d to %d", 2 * MADE_LINES_MAX, WORLD_PRODUCTS_MAX);
+        return ll_fail(err, LL_FATAL, "products must be from %d to %d", 2 * MADE_LINES_MAX,
+                       WORLD_PRODUCTS_MAX);
     if (!within(options->stores, 1, WORLD_STORES_MAX))
         return ll_fail(err, LL_FATAL, "stores must be from 1 to %d", WORLD_STORES_MAX);
     if (!within(options->sales, 0, SALES_MAX))
@@ -50,8 +62,9 @@ static enum ll_status make_directory(const char *path, struct ll_err *err)
     return LL_OK;
 }
 
-static enum ll_status write_all(const struct generate_options *options, const struct world *world, struct sink *sink,
-                                struct truth *truth, generate_progress_fn *progress, void *arg, struct ll_err *err)
+static enum ll_status write_all(const struct generate_options *options, const struct world *world,
+                                struct sink *sink, struct truth *truth, generate_progress_fn *progress,
+                                void *arg, struct ll_err *err)
 {
     enum ll_status status = references_write(options, world, sink, truth, err);
     struct stream *stream = stream_new(options, world);
@@ -69,7 +82,8 @@ static enum ll_status write_all(const struct generate_options *options, const st
 }
 
 enum ll_status generate_run(const struct generate_options *options, const struct config *config,
-                            generate_progress_fn *progress, void *arg, struct generate_result *ret, struct ll_err *err)
+                            generate_progress_fn *progress, void *arg, struct generate_result *ret,
+                            struct ll_err *err)
 {
     enum ll_status status = generate_check(options, err);
     if (status == LL_OK)
@@ -79,10 +93,13 @@ enum ll_status generate_run(const struct generate_options *options, const struct
         status = truth_new(options, &truth, err);
     struct sink sink = { NULL, NULL };
     if (status == LL_OK)
-        status = options->topics ? sink_topics_open(options, config, &sink, err) : sink_csv_open(options, &sink, err);
+        status = options->topics ? sink_topics_open(options, config, &sink, err)
+                                 : sink_csv_open(options, &sink, err);
     if (status == LL_OK) {
-        const struct world_options world_options = { options->seed, options->start_day, options->days,
-                                                     options->customers, options->products, options->stores };
+        const struct world_options world_options = {
+            options->seed,      options->start_day, options->days,
+            options->customers, options->products,  options->stores
+        };
         struct world *world = world_new(&world_options);
         status = write_all(options, world, &sink, truth, progress, arg, err);
         world_free(world);

@@ -1,8 +1,10 @@
 /*
- * generate.h - synthetic sales from a seed: byte-identical on every machine, with everything that real ones bring along.
- * Shape:  options -> a world (world.h) -> a stream of transactions in the order in which they arrive (stream.h) -> a sink: CSV
- *         files of the profile header_lines (sink_csv.c), or Avro on the raw topics (sink_topics.c). Beside them the truth
- *         (truth.h): what every customer must end with, by a computation of its own, and every planted defect with its codes.
+ * generate.h - synthetic sales from a seed: byte-identical on every machine, with everything that real ones
+ * bring along.
+ * Shape:  options -> a world (world.h) -> a stream of transactions in the order in which they arrive
+ *         (stream.h) -> a sink: CSV files of the profile header_lines (sink_csv.c), or Avro on the raw topics
+ *         (sink_topics.c). Beside them the truth (truth.h): what every customer must end with, by a
+ *         computation of its own, and every planted defect with its codes.
  * Units:  _permyriad is hundredths of a percent.
  */
 #pragma once
@@ -40,6 +42,8 @@ enum ll_status generate_check(const struct generate_options *options, struct ll_
 
 typedef void generate_progress_fn(void *arg, int64_t done, int64_t total);
 
-/* config is needed with topics alone. progress may be NULL. LL_RETRY: Kafka; LL_FATAL: a file cannot be written. */
+/* config is needed with topics alone. progress may be NULL. LL_RETRY: Kafka; LL_FATAL: a file cannot be
+ * written. */
 enum ll_status generate_run(const struct generate_options *options, const struct config *config,
-                            generate_progress_fn *progress, void *arg, struct generate_result *ret, struct ll_err *err);
+                            generate_progress_fn *progress, void *arg, struct generate_result *ret,
+                            struct ll_err *err);

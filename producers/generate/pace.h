@@ -1,6 +1,7 @@
 /*
  * pace.h - a steady rate: how many may be sent by now, and waiting for the next.
- * Units:  _ns is ns of the monotonic clock. A rate is kept within a millisecond; what was missed is made up for.
+ * Units:  _ns is ns of the monotonic clock. A rate is kept within a millisecond; what was missed is made up
+ *         for.
  */
 #pragma once
 
@@ -19,7 +20,10 @@ static inline int64_t pace_now_ns(void)
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-static inline struct pace pace_of(int64_t rate_per_s) { return (struct pace){ rate_per_s, pace_now_ns() }; }
+static inline struct pace pace_of(int64_t rate_per_s)
+{
+    return (struct pace){ rate_per_s, pace_now_ns() };
+}
 
 /* Waits until more than sent are due, and returns how many are. */
 static inline int64_t pace_wait(const struct pace *pace, int64_t sent)

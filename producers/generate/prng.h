@@ -1,7 +1,7 @@
 /*
  * prng.h - random numbers that are the same on every machine: integers only, fixed code, no library.
- * Source: Blackman and Vigna, xoshiro256** 1.0 (public domain) with splitmix64 for the seed; Lemire, "Fast Random Integer
- *         Generation in an Interval" (2019).
+ * Source: Blackman and Vigna, xoshiro256** 1.0 (public domain) with splitmix64 for the seed; Lemire, "Fast
+ *         Random Integer Generation in an Interval" (2019).
  */
 #pragma once
 
@@ -64,4 +64,7 @@ static inline int32_t prng_between(struct prng *prng, int32_t from, int32_t to)
 }
 
 /* True in so many of a thousand. */
-static inline bool prng_chance(struct prng *prng, uint32_t permille) { return prng_below(prng, 1000) < permille; }
+static inline bool prng_chance(struct prng *prng, uint32_t permille)
+{
+    return prng_below(prng, 1000) < permille;
+}

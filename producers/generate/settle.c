@@ -18,7 +18,8 @@ static enum ll_status is_judged(struct kafka_admin *admin, const char *group, en
     if (status != LL_OK)
         return status;
     if (count > PARTITIONS_MAX)
-        return ll_fail(err, LL_FATAL, "topic %s has more than %d partitions", topic_name(topic), PARTITIONS_MAX);
+        return ll_fail(err, LL_FATAL, "topic %s has more than %d partitions", topic_name(topic),
+                       PARTITIONS_MAX);
     status = kafka_admin_group_offsets(admin, group, topic, offsets, (size_t)count, ANSWER_MS, err);
     for (int32_t i = 0; status == LL_OK && i < count; i++) {
         status = kafka_admin_watermarks(admin, topic, i, &low, &high, ANSWER_MS, err);

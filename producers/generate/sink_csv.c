@@ -10,18 +10,28 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum file_kind { FILE_STORES, FILE_PRODUCTS, FILE_CUSTOMERS, FILE_PROMOTIONS, FILE_SALES, FILE_SALE_LINES, FILE_KINDS };
+enum file_kind {
+    FILE_STORES,
+    FILE_PRODUCTS,
+    FILE_CUSTOMERS,
+    FILE_PROMOTIONS,
+    FILE_SALES,
+    FILE_SALE_LINES,
+    FILE_KINDS
+};
 
 static const struct {
     const char *name, *head;
 } FILES[FILE_KINDS] = {
     { "stores.csv", "store_id,name,city,opened,closed,effective_from" },
     { "products.csv", "product_id,name,category,brand,unit_price,active,effective_from" },
-    { "customers.csv", "customer_id,name,email,phone,language,country,consent_marketing,erased,effective_from" },
+    { "customers.csv",
+      "customer_id,name,email,phone,language,country,consent_marketing,erased,effective_from" },
     { "promotions.csv", "promotion_id,name,start,end,product_ids,categories,effective_from" },
     { "sales.csv",
       "transaction_id,type,original_transaction_id,event_time,store_id,customer_id,currency,total,channel" },
-    { "sale_lines.csv", "transaction_id,line_no,product_id,quantity,unit_price,discount,amount,promotion_id" },
+    { "sale_lines.csv",
+      "transaction_id,line_no,product_id,quantity,unit_price,discount,amount,promotion_id" },
 };
 
 struct csv {
@@ -150,7 +160,8 @@ static enum ll_status check(const struct csv *csv, enum file_kind kind, struct l
     return ll_fail(err, LL_FATAL, "%s: cannot be written: %s", csv_path(csv, kind, path), strerror(errno));
 }
 
-static enum ll_status csv_reference(void *self, const struct event *event, struct placed *ret, struct ll_err *err)
+static enum ll_status csv_reference(void *self, const struct event *event, struct placed *ret,
+                                    struct ll_err *err)
 {
     struct csv *csv = self;
     enum file_kind kind = FILE_STORES;
@@ -181,7 +192,8 @@ static enum ll_status csv_settle(void *self, struct ll_err *err)
 static void write_head(FILE *file, const struct made *made, enum made_damage damage)
 {
     static const char *const TYPES[] = { "SALE", "RETURN", "VOID" };
-    fprintf(file, "%s,%s,%s", made->transaction_id, damage == DAMAGE_TYPE ? "SWAP" : TYPES[made->type], made->original_id);
+    fprintf(file, "%s,%s,%s", made->transaction_id, damage == DAMAGE_TYPE ? "SWAP" : TYPES[made->type],
+            made->original_id);
     if (damage == DAMAGE_TIME)
         fputs(",2026-13-45T99:00:00Z", file);
     else
@@ -196,7 +208,8 @@ static void write_head(FILE *file, const struct made *made, enum made_damage dam
                                         : "");
 }
 
-static void write_line(FILE *file, const struct made *made, const struct made_line *line, enum made_damage damage)
+static void write_line(FILE *file, const struct made *made, const struct made_line *line,
+                       enum made_damage damage)
 {
     fprintf(file, "%s,%" PRId32 ",%s", made->transaction_id, line->line_no, line->product_id);
     fprintf(file, damage == DAMAGE_QUANTITY_TEXT ? ",%" PRId64 ".5" : ",%" PRId64, line->quantity);
@@ -214,7 +227,8 @@ static void write_line(FILE *file, const struct made *made, const struct made_li
                                        : "");
 }
 
-static enum ll_status csv_transaction(void *self, const struct made *made, struct placed *ret, struct ll_err *err)
+static enum ll_status csv_transaction(void *self, const struct made *made, struct placed *ret,
+                                      struct ll_err *err)
 {
     struct csv *csv = self;
     *ret = (struct placed){ .head_file = FILES[FILE_SALES].name, .item_file = FILES[FILE_SALE_LINES].name };
@@ -242,7 +256,8 @@ static enum ll_status csv_finish(void *self, struct ll_err *err)
         csv->files[kind] = NULL;
         bool bad = ferror(file) != 0;
         if (fclose(file) != 0 || bad)
-            return ll_fail(err, LL_FATAL, "%s: cannot be written: %s", csv_path(csv, kind, path), strerror(errno));
+            return ll_fail(err, LL_FATAL, "%s: cannot be written: %s", csv_path(csv, kind, path),
+                           strerror(errno));
     }
     return LL_OK;
 }

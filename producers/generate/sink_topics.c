@@ -22,15 +22,18 @@ struct to_topics {
     char value[VALUE_SIZE];
 };
 
-static enum ll_status send(struct to_topics *to, enum topic topic, struct text key, size_t size, struct placed *ret,
-                           struct ll_err *err)
+static enum ll_status send(struct to_topics *to, enum topic topic, struct text key, size_t size,
+                           struct placed *ret, struct ll_err *err)
 {
-    struct bus_out out = { .topic = topic, .partition = BUS_BY_KEY, .key = key, .value = { to->value, (uint32_t)size } };
+    struct bus_out out = {
+        .topic = topic, .partition = BUS_BY_KEY, .key = key, .value = { to->value, (uint32_t)size }
+    };
     *ret = (struct placed){ .head_file = topic_name(topic) };
     return to->producer.ops->send(to->producer.self, &out, err);
 }
 
-static enum ll_status topics_reference(void *self, const struct event *event, struct placed *ret, struct ll_err *err)
+static enum ll_status topics_reference(void *self, const struct event *event, struct placed *ret,
+                                       struct ll_err *err)
 {
     struct to_topics *to = self;
     size_t size = codec_write(to->codec, event, to->value, sizeof to->value);
@@ -73,19 +76,30 @@ static struct event event_of(const struct made *made, struct line lines[MADE_LIN
 {
     for (int i = 0; i < made->line_count; i++) {
         const struct made_line *line = &made->lines[i];
-        lines[i] = (struct line){ line->line_no, text_or_null(line->product_id), line->quantity, line->unit_price_minor,
-                                  line->discount_minor, line->amount_minor, text_or_null(line->promotion_id), { NULL, 0 } };
+        lines[i] = (struct line){ line->line_no,
+                                  text_or_null(line->product_id),
+                                  line->quantity,
+                                  line->unit_price_minor,
+                                  line->discount_minor,
+                                  line->amount_minor,
+                                  text_or_null(line->promotion_id),
+                                  { NULL, 0 } };
     }
     return (struct event){ .kind = EVENT_TRANSACTION,
-                           .transaction = { .transaction_id = text_of(made->transaction_id), .type = made->type,
+                           .transaction = { .transaction_id = text_of(made->transaction_id),
+                                            .type = made->type,
                                             .original_transaction_id = text_or_null(made->original_id),
                                             .event_time_ms = made->event_time_ms,
                                             .store_id = text_or_null(made->store_id),
                                             .customer_id = text_or_null(made->customer_id),
-                                            .currency = text_of(made->currency), .has_total = true,
-                                            .total_minor = made->total_minor, .source = text_of(made->source),
-                                            .source_ref = TEXT("generator"), .channel = text_or_null(made->channel),
-                                            .lines = lines, .line_count = (uint32_t)made->line_count } };
+                                            .currency = text_of(made->currency),
+                                            .has_total = true,
+                                            .total_minor = made->total_minor,
+                                            .source = text_of(made->source),
+                                            .source_ref = TEXT("generator"),
+                                            .channel = text_or_null(made->channel),
+                                            .lines = lines,
+                                            .line_count = (uint32_t)made->line_count } };
 }
 
 static void set_schema(char *value, int32_t schema_id)
@@ -131,7 +145,8 @@ static size_t damage(struct to_topics *to, const struct made *made, size_t size)
     return size;
 }
 
-static enum ll_status topics_transaction(void *self, const struct made *made, struct placed *ret, struct ll_err *err)
+static enum ll_status topics_transaction(void *self, const struct made *made, struct placed *ret,
+                                         struct ll_err *err)
 {
     struct to_topics *to = self;
     struct line lines[MADE_LINES_MAX];
@@ -140,9 +155,10 @@ static enum ll_status topics_transaction(void *self, const struct made *made, st
     assert(size > 0);
     size = damage(to, made, size);
     const struct transaction *transaction = &event.transaction;
-    struct text key = transaction->customer_id.data != NULL              ? transaction->customer_id
-                      : transaction->original_transaction_id.data != NULL ? transaction->original_transaction_id
-                                                                          : transaction->transaction_id;
+    struct text key = transaction->customer_id.data != NULL ? transaction->customer_id
+                      : transaction->original_transaction_id.data != NULL
+                          ? transaction->original_transaction_id
+                          : transaction->transaction_id;
     if (to->sent >= to->due)
         to->due = pace_wait(&to->pace, to->sent);
     to->sent++;
@@ -158,10 +174,11 @@ static void topics_close(void *self)
     free(to);
 }
 
-static const struct sink_ops OPS = { topics_reference, topics_settle, topics_transaction, topics_flush, topics_close };
+static const struct sink_ops OPS = { topics_reference, topics_settle, topics_transaction, topics_flush,
+                                     topics_close };
 
-enum ll_status sink_topics_open(const struct generate_options *options, const struct config *config, struct sink *ret,
-                                struct ll_err *err)
+enum ll_status sink_topics_open(const struct generate_options *options, const struct config *config,
+                                struct sink *ret, struct ll_err *err)
 {
     struct to_topics *to = calloc(1, sizeof *to);
     if (to == NULL)
@@ -169,7 +186,8 @@ enum ll_status sink_topics_open(const struct generate_options *options, const st
     to->config = config;
     to->rate_per_s = options->rate_per_s;
     char path[2 * CONFIG_TEXT_SIZE];
-    enum ll_status status = codec_new(config_share_path(config, "schemas", path, sizeof path), NULL, &to->codec, err);
+    enum ll_status status =
+        codec_new(config_share_path(config, "schemas", path, sizeof path), NULL, &to->codec, err);
     if (status == LL_OK)
         status = kafka_producer_open(config, NULL, &to->producer, err);
     if (status != LL_OK) {

@@ -12,25 +12,26 @@
 
 #define SECOND_MS INT64_C(1000)
 #define MINUTE_MS (60 * SECOND_MS)
-#define HOUR_MS (60 * MINUTE_MS)
-#define DAY_MS (24 * HOUR_MS)
+#define HOUR_MS   (60 * MINUTE_MS)
+#define DAY_MS    (24 * HOUR_MS)
 
 enum {
     STREAM_SALES = 20,
     ANONYMOUS_PERMILLE = 100,
     LATE_PERMILLE = 10, /* arrive days after they happened */
     VOID_PERMILLE = 5,
-    EARLY_PERMILLE = 50,     /* of the returns: arrive before their sale */
-    UNNAMED_PERMILLE = 100,  /* of the returns: name no sale */
+    EARLY_PERMILLE = 50,    /* of the returns: arrive before their sale */
+    UNNAMED_PERMILLE = 100, /* of the returns: name no sale */
     RETURN_DAYS_MAX = 9,
     TRIES_MAX = 20,
-    PARTITIONS = 8, /* of topics.conf: a return under another customer meets its sale only within one partition */
+    PARTITIONS =
+        8, /* of topics.conf: a return under another customer meets its sale only within one partition */
 };
 
 /* How busy the days of a week and the hours of a day are; nobody sells outside. */
 static const uint32_t WEEKDAY_WEIGHTS[7] = { 10, 9, 10, 11, 14, 18, 12 };
-static const uint32_t HOUR_WEIGHTS[24] = { [8] = 4, [9] = 7, [10] = 9, [11] = 11, [12] = 13, [13] = 11, [14] = 9,
-                                           [15] = 9, [16] = 11, [17] = 14, [18] = 11, [19] = 6 };
+static const uint32_t HOUR_WEIGHTS[24] = { [8] = 4,  [9] = 7,  [10] = 9,  [11] = 11, [12] = 13, [13] = 11,
+                                           [14] = 9, [15] = 9, [16] = 11, [17] = 14, [18] = 11, [19] = 6 };
 static const uint32_t SUNDAY_WEIGHTS[24] = { [10] = 8, [11] = 12, [12] = 14, [13] = 13, [14] = 11, [15] = 8 };
 static const uint32_t LINE_WEIGHTS[MADE_LINES_MAX] = { 24, 22, 17, 13, 9, 6, 4, 2, 2, 1 };
 
@@ -133,7 +134,8 @@ static void add_line(struct stream *stream, struct made *made)
     const struct world *world = stream->world;
     int32_t product = world_draw_product(world, &stream->prng);
     for (int tries = 0; has_product(made, product); tries++)
-        product = tries < TRIES_MAX ? world_draw_product(world, &stream->prng) : (product + 1) % world->options.products;
+        product = tries < TRIES_MAX ? world_draw_product(world, &stream->prng)
+                                    : (product + 1) % world->options.products;
     struct made_line *line = &made->lines[made->line_count++];
     *line = (struct made_line){ .line_no = made->line_count, .product = product };
     memcpy(line->product_id, world->products[product].id, sizeof line->product_id);
@@ -142,7 +144,8 @@ static void add_line(struct stream *stream, struct made *made)
     int32_t promotion = world_promotion_for(world, product, (int32_t)(made->event_time_ms / DAY_MS));
     if (promotion >= 0 && prng_chance(&stream->prng, 800)) {
         memcpy(line->promotion_id, world->promotions[promotion].id, sizeof line->promotion_id);
-        line->discount_minor = line->quantity * line->unit_price_minor * world->promotions[promotion].percent / 100;
+        line->discount_minor =
+            line->quantity * line->unit_price_minor * world->promotions[promotion].percent / 100;
     }
     line->amount_minor = line->quantity * line->unit_price_minor - line->discount_minor;
 }
@@ -163,10 +166,13 @@ static void choose_customer(struct stream *stream, struct made *made)
     }
 }
 
-static void start_made(struct stream *stream, enum transaction_type type, int64_t event_time_ms, struct made *made)
+static void start_made(struct stream *stream, enum transaction_type type, int64_t event_time_ms,
+                       struct made *made)
 {
     static const char *const CHANNELS[] = { "store", "store", "store", "store", "app", "" };
-    *made = (struct made){ .type = type, .event_time_ms = event_time_ms, .arrives_ms = event_time_ms, .sale = -1 };
+    *made = (struct made){
+        .type = type, .event_time_ms = event_time_ms, .arrives_ms = event_time_ms, .sale = -1
+    };
     name_transaction(stream, made);
     const struct world *world = stream->world;
     const struct world_store *store = &world->stores[weights_draw(&world->store_weights, &stream->prng)];
@@ -189,8 +195,8 @@ static int64_t time_after(struct stream *stream, const struct made *sale, int32_
     return time_ms < (stream->options->start_day + stream->options->days) * DAY_MS ? time_ms : -1;
 }
 
-static void follow(struct stream *stream, const struct made *sale, enum transaction_type type, int64_t time_ms,
-                   struct made *made)
+static void follow(struct stream *stream, const struct made *sale, enum transaction_type type,
+                   int64_t time_ms, struct made *made)
 {
     *made = *sale;
     made->type = type;
@@ -209,7 +215,8 @@ static void give_back(struct made *made, const struct made_line *sold, int64_t f
     line->line_no = made->line_count;
     line->promotion_id[0] = '\0'; /* it may be over by now */
     line->quantity = quantity;
-    line->discount_minor = sold->discount_minor * (from + quantity) / sold->quantity - sold->discount_minor * from / sold->quantity;
+    line->discount_minor = sold->discount_minor * (from + quantity) / sold->quantity -
+                           sold->discount_minor * from / sold->quantity;
     line->amount_minor = quantity * line->unit_price_minor - line->discount_minor;
 }
 
@@ -268,7 +275,8 @@ static bool make_returns(struct stream *stream, struct made *sale)
 static void make_unnamed_return(struct stream *stream, const struct made *sale)
 {
     struct made made;
-    start_made(stream, TRANSACTION_RETURN, sale->event_time_ms + prng_between(&stream->prng, 1, 30) * MINUTE_MS, &made);
+    start_made(stream, TRANSACTION_RETURN,
+               sale->event_time_ms + prng_between(&stream->prng, 1, 30) * MINUTE_MS, &made);
     add_line(stream, &made);
     made_strip_promotions(stream->world, &made);
     push_return(stream, &made);
@@ -277,7 +285,8 @@ static void make_unnamed_return(struct stream *stream, const struct made *sale)
 static bool make_void(struct stream *stream, const struct made *sale)
 {
     struct made made;
-    follow(stream, sale, TRANSACTION_VOID, sale->event_time_ms + prng_between(&stream->prng, 1, 20) * MINUTE_MS, &made);
+    follow(stream, sale, TRANSACTION_VOID,
+           sale->event_time_ms + prng_between(&stream->prng, 1, 20) * MINUTE_MS, &made);
     push(stream, &made);
     return true;
 }
@@ -447,7 +456,8 @@ bool stream_next(struct stream *stream, const struct made **ret)
     const struct generate_options *options = stream->options;
     /* What was made on a day may arrive on it; nothing made later arrives before the day begins. */
     while (stream->day < options->days &&
-           (stream->heap_count == 0 || stream->heap[0]->arrives_ms >= (options->start_day + stream->day) * DAY_MS))
+           (stream->heap_count == 0 ||
+            stream->heap[0]->arrives_ms >= (options->start_day + stream->day) * DAY_MS))
         make_day(stream);
     free(stream->given);
     stream->given = NULL;

@@ -1,7 +1,8 @@
 /*
  * stream.h - the transactions, in the order in which they arrive.
- * Shape:  each sale is made on its day and brings its returns, its void and its repetitions along; all wait in a heap for their
- *         time of arrival. stream_next gives them out. What is wrong with one is labelled on it (defects.h).
+ * Shape:  each sale is made on its day and brings its returns, its void and its repetitions along; all wait
+ *         in a heap for their time of arrival. stream_next gives them out. What is wrong with one is labelled
+ *         on it (defects.h).
  * Units:  _minor is int64 minor units; _ms is int64 ms since 1970 UTC. arrives_ms orders, nothing else.
  */
 #pragma once
@@ -69,7 +70,7 @@ struct made {
     uint64_t codes;    /* expected; warnings too. 0: it is good */
     enum made_stage stage;
     enum made_damage damage;
-    int damaged_line; /* of a CSV file: -1 the header row, else the line's */
+    int damaged_line;   /* of a CSV file: -1 the header row, else the line's */
     const char *defect; /* its name; NULL: none */
 };
 

@@ -65,7 +65,8 @@ static FILE *open_file(const struct generate_options *options, const char *name,
     return file;
 }
 
-static enum ll_status close_file(FILE *file, const struct generate_options *options, const char *name, struct ll_err *err)
+static enum ll_status close_file(FILE *file, const struct generate_options *options, const char *name,
+                                 struct ll_err *err)
 {
     char path[PATH_SIZE];
     bool bad = ferror(file) != 0;
@@ -134,7 +135,10 @@ static void post(struct truth *truth, int32_t customer, int64_t points, int64_t 
     account->transactions++;
 }
 
-static int64_t worth(int32_t customer, int64_t minor) { return customer < 0 ? 0 : minor / POINT_MINOR; }
+static int64_t worth(int32_t customer, int64_t minor)
+{
+    return customer < 0 ? 0 : minor / POINT_MINOR;
+}
 
 static int64_t left_of(const struct watched *sale)
 {
@@ -204,8 +208,8 @@ static void post_return(struct truth *truth, const struct made *made)
 
 /* Dead letters. */
 
-static void label(struct truth *truth, enum made_stage stage, const char *file, int64_t line, const char *id, uint64_t codes,
-                  const char *defect)
+static void label(struct truth *truth, enum made_stage stage, const char *file, int64_t line, const char *id,
+                  uint64_t codes, const char *defect)
 {
     static const char *const STAGES[STAGE_COUNT] = { "", "import", "validate", "accrue" };
     char names[512];
@@ -223,13 +227,15 @@ static void label(struct truth *truth, enum made_stage stage, const char *file, 
 }
 
 /* Each row of the transaction becomes a dead letter. */
-static void label_rows(struct truth *truth, const struct made *made, const struct placed *placed, uint64_t head_codes,
-                       uint64_t item_codes)
+static void label_rows(struct truth *truth, const struct made *made, const struct placed *placed,
+                       uint64_t head_codes, uint64_t item_codes)
 {
     if (placed->head_line > 0)
-        label(truth, STAGE_IMPORT, placed->head_file, placed->head_line, made->transaction_id, head_codes, made->defect);
+        label(truth, STAGE_IMPORT, placed->head_file, placed->head_line, made->transaction_id, head_codes,
+              made->defect);
     for (int i = 0; i < made->line_count; i++)
-        label(truth, STAGE_IMPORT, placed->item_file, placed->item_line + i, made->transaction_id, item_codes, made->defect);
+        label(truth, STAGE_IMPORT, placed->item_file, placed->item_line + i, made->transaction_id, item_codes,
+              made->defect);
 }
 
 static void label_made(struct truth *truth, const struct made *made, const struct placed *placed)
@@ -241,8 +247,8 @@ static void label_made(struct truth *truth, const struct made *made, const struc
     } else if (unreadable && made->damaged_line < 0) { /* nobody knows whose header it was */
         label_rows(truth, made, placed, made->codes, code_bit(CODE_HEADER_MISSING));
     } else if (unreadable) { /* the row alone; then the total does not fit any more */
-        label(truth, STAGE_IMPORT, placed->item_file, placed->item_line + made->damaged_line, made->transaction_id,
-              made->codes, made->defect);
+        label(truth, STAGE_IMPORT, placed->item_file, placed->item_line + made->damaged_line,
+              made->transaction_id, made->codes, made->defect);
         label(truth, STAGE_VALIDATE, placed->head_file, placed->head_line, made->transaction_id,
               code_bit(CODE_TOTAL_MISMATCH), made->defect);
     } else {
@@ -250,13 +256,17 @@ static void label_made(struct truth *truth, const struct made *made, const struc
     }
 }
 
-void truth_reference(struct truth *truth, const char *file, int64_t line, const char *id, uint64_t codes, const char *defect)
+void truth_reference(struct truth *truth, const char *file, int64_t line, const char *id, uint64_t codes,
+                     const char *defect)
 {
     truth->defects_planted++;
     label(truth, STAGE_VALIDATE, file, line, id, codes, defect);
 }
 
-void truth_count_reference(struct truth *truth) { truth->references++; }
+void truth_count_reference(struct truth *truth)
+{
+    truth->references++;
+}
 
 void truth_take(struct truth *truth, const struct made *made, const struct placed *placed)
 {
@@ -299,9 +309,9 @@ static enum ll_status write_customers(const struct truth *truth, struct ll_err *
         const struct account *account = &truth->accounts[i];
         char id[WORLD_ID_SIZE];
         if (account->transactions > 0)
-            fprintf(file, "%s,%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "\n", world_customer_id(i, id),
-                    account->earned, account->reversed, account->earned - account->reversed, account->net_minor,
-                    account->transactions);
+            fprintf(file, "%s,%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 ",%" PRId64 "\n",
+                    world_customer_id(i, id), account->earned, account->reversed,
+                    account->earned - account->reversed, account->net_minor, account->transactions);
     }
     return close_file(file, truth->options, "/customers.csv", err);
 }
@@ -336,7 +346,8 @@ static void write_totals(const struct truth *truth, FILE *file, struct generate_
     ret->points_balance = all.earned - all.reversed;
 }
 
-static enum ll_status write_summary(const struct truth *truth, struct generate_result *ret, struct ll_err *err)
+static enum ll_status write_summary(const struct truth *truth, struct generate_result *ret,
+                                    struct ll_err *err)
 {
     FILE *file = open_file(truth->options, "/summary.json", err);
     if (file == NULL)
@@ -361,7 +372,8 @@ static enum ll_status write_summary(const struct truth *truth, struct generate_r
     for (int code = 1; code < CODE_COUNT; code++) {
         if (truth->bad_by_code[code] == 0)
             continue;
-        fprintf(file, "%s\n    \"%s\": %" PRId64, comma, code_info((enum code)code)->name, truth->bad_by_code[code]);
+        fprintf(file, "%s\n    \"%s\": %" PRId64, comma, code_info((enum code)code)->name,
+                truth->bad_by_code[code]);
         comma = ",";
     }
     fputs("\n  }\n}\n", file);

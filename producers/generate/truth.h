@@ -1,10 +1,12 @@
 /*
  * truth.h - what the pipeline must come to, by a computation of its own; the pipeline never reads it.
- * Shape:  every transaction that goes out is taken in, in the order of arrival. The rules are the few that the default rule set
- *         needs: 1 point for every 10.00 of what is left of a sale, rounded down once a transaction. A sale posts its points; a return
- *         or void posts the difference that it makes; a return that names no sale takes floor(total / 10.00). A return that comes
- *         before its sale posts when the sale comes.
- * Files:  truth/customers.csv, truth/summary.json, truth/defects.csv: one row for each dead letter (or warning) that must appear.
+ * Shape:  every transaction that goes out is taken in, in the order of arrival. The rules are the few that
+ *         the default rule set needs: 1 point for every 10.00 of what is left of a sale, rounded down once a
+ *         transaction. A sale posts its points; a return or void posts the difference that it makes; a return
+ *         that names no sale takes floor(total / 10.00). A return that comes before its sale posts when the
+ *         sale comes.
+ * Files:  truth/customers.csv, truth/summary.json, truth/defects.csv: one row for each dead letter (or
+ *         warning) that must appear.
  * Units:  _minor is int64 minor units; points are whole points.
  */
 #pragma once
@@ -28,7 +30,8 @@ struct truth;
 enum ll_status truth_new(const struct generate_options *options, struct truth **ret, struct ll_err *err);
 void truth_take(struct truth *truth, const struct made *made, const struct placed *placed);
 /* A reference record that is refused, or taken with a warning. */
-void truth_reference(struct truth *truth, const char *file, int64_t line, const char *id, uint64_t codes, const char *defect);
+void truth_reference(struct truth *truth, const char *file, int64_t line, const char *id, uint64_t codes,
+                     const char *defect);
 /* A reference record, good or bad. */
 void truth_count_reference(struct truth *truth);
 /* Writes everything; fills ret. */

@@ -21,19 +21,23 @@ static void *zeroed(size_t count, size_t size)
 
 #define COUNT(list) ((int32_t)(sizeof(list) / sizeof *(list)))
 
-static const char *const CITIES[] = { "London", "Manchester", "Leeds", "Bristol", "York", "Cardiff", "Glasgow", "Norwich",
-                                      "Exeter", "Bath", "Derby", "Oxford", "Chester", "Durham", "Truro", "Llandudno" };
-static const char *const PLACES[] = { "High Street", "Market Square", "Station Road", "Riverside", "North Gate", "Old Mill",
-                                      "The Arcade", "Retail Park" };
-static const char *const BRANDS[] = { "Alder", "Birch & Co", "Caf\xc3\xa9 Noir", "Dovetail", "Everyday", "Fennel", "Grange",
-                                      "Harbour", "Ivy", "Juniper" };
-static const char *const FIRST_NAMES[] = { "Amelia", "Bilal", "Chlo\xc3\xab", "David", "Efua", "Fiona", "George", "Harriet",
-                                           "Imran", "Jos\xc3\xa9", "Katarzyna", "Liam", "Maya", "Noah", "Olivia", "Priya",
-                                           "Quentin", "Rosa", "Si\xc3\xa2n", "Tom\xc3\xa1\xc5\xa1", "Uma", "Victor", "Wen",
-                                           "Yusuf" };
-static const char *const LAST_NAMES[] = { "Adams", "Baker", "Clarke", "Davies", "Evans", "Fraser", "Green", "Hughes", "Iqbal",
-                                          "Jones", "Khan", "Lewis", "Morgan", "Nowak", "O'Neill", "Patel", "Quinn", "Roberts",
-                                          "Smith", "Taylor", "Usman", "Vaughan", "Walker", "Young" };
+static const char *const CITIES[] = { "London",  "Manchester", "Leeds",  "Bristol",  "York",  "Cardiff",
+                                      "Glasgow", "Norwich",    "Exeter", "Bath",     "Derby", "Oxford",
+                                      "Chester", "Durham",     "Truro",  "Llandudno" };
+static const char *const PLACES[] = { "High Street", "Market Square", "Station Road", "Riverside",
+                                      "North Gate",  "Old Mill",      "The Arcade",   "Retail Park" };
+static const char *const BRANDS[] = { "Alder",  "Birch & Co", "Caf\xc3\xa9 Noir", "Dovetail", "Everyday",
+                                      "Fennel", "Grange",     "Harbour",          "Ivy",      "Juniper" };
+static const char *const FIRST_NAMES[] = { "Amelia",  "Bilal",       "Chlo\xc3\xab", "David",
+                                           "Efua",    "Fiona",       "George",       "Harriet",
+                                           "Imran",   "Jos\xc3\xa9", "Katarzyna",    "Liam",
+                                           "Maya",    "Noah",        "Olivia",       "Priya",
+                                           "Quentin", "Rosa",        "Si\xc3\xa2n",  "Tom\xc3\xa1\xc5\xa1",
+                                           "Uma",     "Victor",      "Wen",          "Yusuf" };
+static const char *const LAST_NAMES[] = { "Adams",  "Baker",  "Clarke",  "Davies",  "Evans",  "Fraser",
+                                          "Green",  "Hughes", "Iqbal",   "Jones",   "Khan",   "Lewis",
+                                          "Morgan", "Nowak",  "O'Neill", "Patel",   "Quinn",  "Roberts",
+                                          "Smith",  "Taylor", "Usman",   "Vaughan", "Walker", "Young" };
 
 static const struct {
     const char *name;
@@ -54,7 +58,10 @@ static const struct {
     { "Toys", 200, 7900, { "Puzzle", "Blocks", "Teddy", "Ball", "Kite", "Board game" } },
 };
 
-const char *world_category_name(int category) { return CATEGORIES[category].name; }
+const char *world_category_name(int category)
+{
+    return CATEGORIES[category].name;
+}
 
 char *world_customer_id(int32_t customer, char to[WORLD_ID_SIZE])
 {
@@ -83,7 +90,10 @@ void weights_harmonic(struct weights *weights, uint32_t count, uint32_t flatness
         weights->upto[i] = sum += UINT64_C(1000000000) / (i + 1 + flatness);
 }
 
-void weights_done(struct weights *weights) { free(weights->upto); }
+void weights_done(struct weights *weights)
+{
+    free(weights->upto);
+}
 
 uint32_t weights_draw(const struct weights *weights, struct prng *prng)
 {
@@ -134,7 +144,8 @@ static void make_stores(struct world *world)
         struct world_store *store = &world->stores[i];
         snprintf(store->id, sizeof store->id, "S%03" PRId32, i + 1);
         store->city = CITIES[prng_below(&prng, (uint32_t)COUNT(CITIES))];
-        snprintf(store->name, sizeof store->name, "%s %s", store->city, PLACES[prng_below(&prng, (uint32_t)COUNT(PLACES))]);
+        snprintf(store->name, sizeof store->name, "%s %s", store->city,
+                 PLACES[prng_below(&prng, (uint32_t)COUNT(PLACES))]);
         store->opened_day = world->options.start_day - prng_between(&prng, 400, 6000);
         store->closed_day = WORLD_DAYS_NEVER;
     }
@@ -171,7 +182,7 @@ static void make_products(struct world *world)
 int64_t world_price(const struct world_product *product, int64_t time_ms)
 {
     return product->new_price_minor != 0 && time_ms >= product->new_from_ms ? product->new_price_minor
-                                                                          : product->price_minor;
+                                                                            : product->price_minor;
 }
 
 static void make_customers(struct world *world)
@@ -222,7 +233,8 @@ static void make_promotion(struct world *world, struct prng *prng, int32_t at)
     snprintf(promotion->id, sizeof promotion->id, "PR%03" PRId32, at + 1);
     promotion->percent = 5 * prng_between(prng, 1, 6);
     promotion->category = -1;
-    promotion->start_day = world->options.start_day + (int32_t)prng_below(prng, (uint32_t)world->options.days);
+    promotion->start_day =
+        world->options.start_day + (int32_t)prng_below(prng, (uint32_t)world->options.days);
     promotion->end_day = promotion->start_day + prng_between(prng, 2, 9);
     if (prng_chance(prng, 400)) {
         promotion->category = (int)prng_below(prng, (uint32_t)COUNT(CATEGORIES));
@@ -247,11 +259,19 @@ static void make_promotions(struct world *world)
     for (int32_t i = 0; i < world->promotion_count; i++)
         make_promotion(world, &prng, i);
     struct world_promotion *over = &world->promotions[WORLD_PROMOTION_OVER];
-    *over = (struct world_promotion){ .id = "PR001", .name = "Winter clearance", .percent = 10, .category = -1,
-                                      .start_day = world->options.start_day - 60, .end_day = world->options.start_day - 31 };
+    *over = (struct world_promotion){ .id = "PR001",
+                                      .name = "Winter clearance",
+                                      .percent = 10,
+                                      .category = -1,
+                                      .start_day = world->options.start_day - 60,
+                                      .end_day = world->options.start_day - 31 };
     struct world_promotion *narrow = &world->promotions[WORLD_PROMOTION_NARROW];
-    *narrow = (struct world_promotion){ .id = "PR002", .name = "Thing of the month", .percent = 15, .category = -1,
-                                        .product_count = 1, .start_day = world->options.start_day - 1,
+    *narrow = (struct world_promotion){ .id = "PR002",
+                                        .name = "Thing of the month",
+                                        .percent = 15,
+                                        .category = -1,
+                                        .product_count = 1,
+                                        .start_day = world->options.start_day - 1,
                                         .end_day = world->options.start_day + world->options.days + 30 };
 }
 

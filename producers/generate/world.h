@@ -1,7 +1,7 @@
 /*
  * world.h - the shops, goods and people that the synthetic sales are made of.
- * Shape:  a pure function of the options: the same seed gives the same world on every machine. Weights are integer tables
- *         (popularity falls as 1/rank), so nothing depends on a math library.
+ * Shape:  a pure function of the options: the same seed gives the same world on every machine. Weights are
+ *         integer tables (popularity falls as 1/rank), so nothing depends on a math library.
  * Units:  _minor is int64 minor units; _ms is int64 ms since 1970 UTC; _day is days since 1970-01-01.
  */
 #pragma once
@@ -71,7 +71,8 @@ struct world {
     struct world_product *products; /* the last one is not active */
     int32_t product_count;
     struct world_customer *customers;
-    struct world_promotion *promotions; /* 0: for every product, over before the first day. 1: for product 0 alone, all days */
+    struct world_promotion
+        *promotions; /* 0: for every product, over before the first day. 1: for product 0 alone, all days */
     int32_t promotion_count;
     struct weights store_weights, product_weights, customer_weights;
     int32_t *product_ranks, *customer_ranks; /* who has the first, the second ... weight */

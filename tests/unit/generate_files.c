@@ -11,8 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *const NAMES[] = { "stores.csv", "products.csv", "customers.csv", "promotions.csv", "sales.csv",
-                                     "sale_lines.csv", "truth/customers.csv", "truth/defects.csv", "truth/summary.json" };
+static const char *const NAMES[] = { "stores.csv",          "products.csv",      "customers.csv",
+                                     "promotions.csv",      "sales.csv",         "sale_lines.csv",
+                                     "truth/customers.csv", "truth/defects.csv", "truth/summary.json" };
 enum { NAME_COUNT = sizeof NAMES / sizeof *NAMES };
 
 /* FNV-1a, 64 bits. */
@@ -58,8 +59,9 @@ static struct generate_options small(char *directory)
 Test(generate_files, are_the_same_on_every_machine)
 {
     static const uint64_t EXPECTED[NAME_COUNT] = {
-        UINT64_C(0xb18e203d646f2e56), UINT64_C(0xee49b1e06c1c126a), UINT64_C(0x1138dc5ecc568f8d), UINT64_C(0x2686721072e1cfd7),
-        UINT64_C(0xe3994b28a12f74ed), UINT64_C(0x013525471ac08646), UINT64_C(0x1b009bda5426758c),
+        UINT64_C(0xb18e203d646f2e56), UINT64_C(0xee49b1e06c1c126a), UINT64_C(0x1138dc5ecc568f8d),
+        UINT64_C(0x2686721072e1cfd7), UINT64_C(0xe3994b28a12f74ed), UINT64_C(0x013525471ac08646),
+        UINT64_C(0x1b009bda5426758c),
     };
     char directory[] = "/tmp/lens-generate-XXXXXX";
     struct generate_options options = small(directory);
@@ -95,8 +97,8 @@ Test(generate_files, nonsense_is_refused)
 
 static struct world *world_of(const struct generate_options *options)
 {
-    return world_new(&(struct world_options){ options->seed, options->start_day, options->days, options->customers,
-                                              options->products, options->stores });
+    return world_new(&(struct world_options){ options->seed, options->start_day, options->days,
+                                              options->customers, options->products, options->stores });
 }
 
 /* Every way, on both outputs, is labelled with codes that refuse it, at the stage that has them. */
@@ -108,9 +110,14 @@ Test(generate_defects, each_is_labelled)
     for (int topics = 0; topics < 2; topics++) {
         options.topics = topics;
         for (uint64_t turn = 0; turn < defects_count(topics); turn++) {
-            struct made made = { .line_count = 2, .transaction_id = "T1", .currency = "GBP", .source = "x", .channel = "" };
+            struct made made = {
+                .line_count = 2, .transaction_id = "T1", .currency = "GBP", .source = "x", .channel = ""
+            };
             for (int i = 0; i < 2; i++)
-                made.lines[i] = (struct made_line){ .line_no = i + 1, .product = i + 1, .quantity = 1, .unit_price_minor = 100,
+                made.lines[i] = (struct made_line){ .line_no = i + 1,
+                                                    .product = i + 1,
+                                                    .quantity = 1,
+                                                    .unit_price_minor = 100,
                                                     .amount_minor = 100 };
             defects_plant(world, &options, turn, &made);
             cr_expect_not_null(made.defect);
@@ -119,7 +126,8 @@ Test(generate_defects, each_is_labelled)
             for (enum code code = 1; code < CODE_COUNT; code++)
                 if ((made.codes & code_bit(code)) != 0) {
                     cr_expect_eq(code_info(code)->severity, CODE_REJECT, "%s", made.defect);
-                    cr_expect_eq(code_info(code)->scope == CODE_ROW, made.stage == STAGE_IMPORT, "%s", made.defect);
+                    cr_expect_eq(code_info(code)->scope == CODE_ROW, made.stage == STAGE_IMPORT, "%s",
+                                 made.defect);
                 }
         }
     }
@@ -136,24 +144,29 @@ Test(generate_defects, all_codes_are_planted)
     for (int topics = 0; topics < 2; topics++) {
         options.topics = topics;
         for (uint64_t turn = 0; turn < defects_count(topics); turn++) {
-            struct made made = { .line_count = 2, .lines = { { .product = 1 }, { .product = 2 } }, .channel = "" };
+            struct made made = { .line_count = 2,
+                                 .lines = { { .product = 1 }, { .product = 2 } },
+                                 .channel = "" };
             defects_plant(world, &options, turn, &made);
             planted |= made.codes;
         }
     }
     world_free(world);
-    /* By nature of the outputs: no lateness limit holds for them; references have codes of their own; a profile's patterns are
-     * its own affair. */
-    uint64_t elsewhere = code_bit(CODE_TIME_LATE) | code_bit(CODE_REFERENCE_ID_MISSING) | code_bit(CODE_DATES_REVERSED) |
-                         code_bit(CODE_EMAIL_IMPLAUSIBLE) | code_bit(CODE_PHONE_IMPLAUSIBLE);
+    /* By nature of the outputs: no lateness limit holds for them; references have codes of their own; a
+     * profile's patterns are its own affair. */
+    uint64_t elsewhere = code_bit(CODE_TIME_LATE) | code_bit(CODE_REFERENCE_ID_MISSING) |
+                         code_bit(CODE_DATES_REVERSED) | code_bit(CODE_EMAIL_IMPLAUSIBLE) |
+                         code_bit(CODE_PHONE_IMPLAUSIBLE);
     for (enum code code = 1; code < CODE_COUNT; code++) {
         enum code_scope scope = code_info(code)->scope;
         if (scope == CODE_FRAME || scope == CODE_FIELD || scope == CODE_RECORD || scope == CODE_REFERENCE)
-            cr_expect(((planted | elsewhere) & code_bit(code)) != 0, "%s is never planted", code_info(code)->name);
+            cr_expect(((planted | elsewhere) & code_bit(code)) != 0, "%s is never planted",
+                      code_info(code)->name);
     }
 }
 
-/* What follows a sale comes after it in number, repeats come after what they repeat, and time of arrival never runs back. */
+/* What follows a sale comes after it in number, repeats come after what they repeat, and time of arrival
+ * never runs back. */
 Test(generate_stream, arrives_in_order_and_refers_to_what_is_there)
 {
     struct generate_options options;
@@ -163,8 +176,8 @@ Test(generate_stream, arrives_in_order_and_refers_to_what_is_there)
     options.duplicates_permyriad = 500;
     struct world *world = world_of(&options);
     struct stream *stream = stream_new(&options, world);
-    char (*sales)[MADE_ID_SIZE] = calloc((size_t)options.sales, sizeof *sales);
-    char (*named)[MADE_ID_SIZE] = calloc((size_t)options.sales, sizeof *named);
+    char(*sales)[MADE_ID_SIZE] = calloc((size_t)options.sales, sizeof *sales);
+    char(*named)[MADE_ID_SIZE] = calloc((size_t)options.sales, sizeof *named);
     int64_t last_ms = 0, sale_count = 0, returns = 0, early = 0;
     for (const struct made *made; stream_next(stream, &made);) {
         cr_expect(made->arrives_ms >= last_ms);
@@ -185,7 +198,8 @@ Test(generate_stream, arrives_in_order_and_refers_to_what_is_there)
         if (named[i][0] != '\0')
             cr_expect_str_eq(named[i], sales[i]);
     cr_expect(sale_count > 4900 && sale_count <= 5000, "%" PRId64, sale_count);
-    cr_expect(returns > 600 && early > 5, "%" PRId64 " returns, %" PRId64 " before their sale", returns, early);
+    cr_expect(returns > 600 && early > 5, "%" PRId64 " returns, %" PRId64 " before their sale", returns,
+              early);
     free(sales);
     free(named);
     stream_free(stream);

@@ -78,8 +78,8 @@ Test(generate_world, popularity_falls_with_rank)
 
 static struct world *small_world(uint64_t seed)
 {
-    return world_new(&(struct world_options){ .seed = seed, .start_day = 20458, .days = 14, .customers = 50, .products = 40,
-                                              .stores = 3 });
+    return world_new(&(struct world_options){
+        .seed = seed, .start_day = 20458, .days = 14, .customers = 50, .products = 40, .stores = 3 });
 }
 
 Test(generate_world, has_what_the_defects_need)
@@ -93,10 +93,12 @@ Test(generate_world, has_what_the_defects_need)
     cr_expect_eq(world_promotion_for(world, 0, 20458), WORLD_PROMOTION_NARROW);
     for (int32_t i = 0; i < world->promotion_count; i++) {
         const struct world_promotion *promotion = &world->promotions[i];
-        cr_expect(promotion->start_day <= promotion->end_day && promotion->percent > 0 && promotion->percent < 100);
+        cr_expect(promotion->start_day <= promotion->end_day && promotion->percent > 0 &&
+                  promotion->percent < 100);
         for (int a = 0; a < promotion->product_count; a++)
             for (int b = 0; b < a; b++)
-                cr_expect_neq(promotion->products[a], promotion->products[b], "a product stands once in a promotion");
+                cr_expect_neq(promotion->products[a], promotion->products[b],
+                              "a product stands once in a promotion");
     }
     world_free(world);
 }
