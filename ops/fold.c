@@ -223,7 +223,8 @@ static enum ll_status look_up(struct fold *fold, struct ll_err *err)
     }
     if (identity_count + sale_count == 0)
         return LL_OK;
-    enum store_reply reply = fold->ledger.ops->find(fold->ledger.self, fold->memory.number, identities, identity_count,
+    const struct ledger_view view = { .partition = fold->memory.number, .epoch = -1 };
+    enum store_reply reply = fold->ledger.ops->find(fold->ledger.self, &view, identities, identity_count,
                                                     sales, sale_count, take_found, &fold->memory, err);
     return reply == STORE_OK ? LL_OK : reply == STORE_DOWN ? LL_RETRY : LL_FATAL;
 }

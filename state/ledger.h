@@ -40,6 +40,15 @@ struct ledger_mark {
     int64_t epoch, next_offset;
 };
 
+/* What must hold in the snapshot that a lookup reads: a store that has fallen back to an older state must not answer for the
+ * one that memory was loaded from. */
+struct ledger_view {
+    int32_t partition;
+    int64_t epoch; /* -1: whoever owns it, wherever it stands (tools) */
+    int64_t next_offset;
+    int64_t next_offset_too; /* the flush under way may be in already; without one, the same */
+};
+
 /* A record kept whole: refused, or held. Everything that is needed to publish it again. */
 struct kept_record {
     int64_t offset; /* of the record that caused the row (dead), or of the record itself (held) */
@@ -115,11 +124,11 @@ struct ledger_ops {
                                  struct ll_err *err);
     /* Every posting of the partition whose identity_hash is among identities or sales, or whose sale_hash is among sales:
      * ascending by (offset, seq), so that a sale comes before its returns. The same row may come again right behind. */
-    enum store_reply (*find)(void *self, int32_t partition, const int64_t *identities, size_t identity_count,
+    enum store_reply (*find)(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
                              const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                              struct ll_err *err);
     /* Balances of those customers that have an account in the partition. */
-    enum store_reply (*balances)(void *self, int32_t partition, const struct text *customers, size_t count,
+    enum store_reply (*balances)(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
                                  ledger_balance_fn *each, void *arg, struct ll_err *err);
     /* The document of a rule set; malloc'd, the caller frees. STORE_BROKEN: there is no such version. */
     enum store_reply (*rules)(void *self, int32_t version, char **ret_document, int64_t *ret_effective_from_ms,

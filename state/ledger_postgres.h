@@ -70,10 +70,10 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
                              bool *ret_accounts_complete, struct ll_err *err);
 enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, ledger_balance_fn *each, void *arg,
                                  struct ll_err *err);
-enum store_reply ledger_find(void *self, int32_t partition, const int64_t *identities, size_t identity_count,
+enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
                              const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                              struct ll_err *err);
-enum store_reply ledger_balances(void *self, int32_t partition, const struct text *customers, size_t count,
+enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
                                  ledger_balance_fn *each, void *arg, struct ll_err *err);
 
 enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts, size_t count, struct ll_err *err);

@@ -8,8 +8,13 @@
 
 enum { BALANCES_AT_ONCE = 10000 };
 
-/* A snapshot in which mark must hold. STORE_OK: it is open. */
-static enum store_reply snapshot_open(struct ledger_postgres *store, const struct ledger_mark *mark, const char *doing,
+static struct ledger_view view_of(const struct ledger_mark *mark)
+{
+    return (struct ledger_view){ mark->partition, mark->epoch, mark->next_offset, mark->next_offset };
+}
+
+/* A snapshot in which view must hold. STORE_OK: it is open. */
+static enum store_reply snapshot_open(struct ledger_postgres *store, const struct ledger_view *view, const char *doing,
                                       struct ll_err *err)
 {
     struct postgres_link *link = &store->reads;
@@ -17,10 +22,13 @@ static enum store_reply snapshot_open(struct ledger_postgres *store, const struc
     if (reply != STORE_OK)
         return reply;
     char sql[320];
-    snprintf(sql, sizeof sql,
-             "begin isolation level repeatable read read only;"
-             " select 1 from loyalty.partitions where run_id = %d and partition = %d and epoch = %lld and next_offset = %lld",
-             store->config.program.run, mark->partition, (long long)mark->epoch, (long long)mark->next_offset);
+    int size = snprintf(sql, sizeof sql,
+                        "begin isolation level repeatable read read only;"
+                        " select 1 from loyalty.partitions where run_id = %d and partition = %d",
+                        store->config.program.run, view->partition);
+    if (view->epoch >= 0)
+        snprintf(sql + size, sizeof sql - (size_t)size, " and epoch = %lld and next_offset in (%lld, %lld)",
+                 (long long)view->epoch, (long long)view->next_offset, (long long)view->next_offset_too);
     PGresult *result = NULL;
     reply = postgres_link_run(link, sql, NULL, store->config.postgres.timeout_ms, doing, &result, err);
     if (reply != STORE_OK)
@@ -32,8 +40,8 @@ static enum store_reply snapshot_open(struct ledger_postgres *store, const struc
     reply = postgres_link_run(link, "rollback", NULL, store->config.postgres.timeout_ms, doing, NULL, err);
     if (reply != STORE_OK)
         return reply;
-    ll_fail(err, LL_RETRY, "partition %d: Postgres does not stand at epoch %lld and offset %lld any more", mark->partition,
-            (long long)mark->epoch, (long long)mark->next_offset);
+    ll_fail(err, LL_RETRY, "partition %d: Postgres does not stand at epoch %lld and offset %lld any more", view->partition,
+            (long long)view->epoch, (long long)view->next_offset);
     return STORE_NOT_MINE;
 }
 
@@ -129,7 +137,8 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
     static const char doing[] = "loading a partition";
     struct ledger_postgres *store = self;
     int run = store->config.program.run;
-    enum store_reply reply = snapshot_open(store, mark, doing, err);
+    const struct ledger_view view = view_of(mark);
+    enum store_reply reply = snapshot_open(store, &view, doing, err);
     if (reply != STORE_OK)
         return reply;
     char sql[640];
@@ -167,7 +176,8 @@ enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, led
     static const char doing[] = "reading a partition's accounts";
     struct ledger_postgres *store = self;
     struct balance_reader reader = { each, arg };
-    enum store_reply reply = snapshot_open(store, mark, doing, err);
+    const struct ledger_view view = view_of(mark);
+    enum store_reply reply = snapshot_open(store, &view, doing, err);
     if (reply == STORE_OK)
         reply = copy_accounts(store, mark->partition, &reader, doing, err);
     if (reply == STORE_OK)
@@ -205,7 +215,7 @@ static void say_leg(struct row_buffer *sql, const struct ledger_postgres *store,
     sql->rows++;
 }
 
-enum store_reply ledger_find(void *self, int32_t partition, const int64_t *identities, size_t identity_count,
+enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
                              const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                              struct ll_err *err)
 {
@@ -213,16 +223,16 @@ enum store_reply ledger_find(void *self, int32_t partition, const int64_t *ident
     struct ledger_postgres *store = self;
     if (identity_count == 0 && sale_count == 0)
         return STORE_OK;
-    enum store_reply reply = postgres_link_open(&store->reads, err);
+    enum store_reply reply = snapshot_open(store, view, doing, err);
     if (reply != STORE_OK)
         return reply;
     struct row_buffer *sql = &store->sql;
     row_buffer_clear(sql);
     ledger_say(sql, "copy (select * from (");
-    say_leg(sql, store, partition, identities, identity_count, "identity_hash = wanted");
+    say_leg(sql, store, view->partition, identities, identity_count, "identity_hash = wanted");
     /* A row whose own identity is the sale's has no sale_hash beside it. */
-    say_leg(sql, store, partition, sales, sale_count, "identity_hash = wanted and sale_hash is null");
-    say_leg(sql, store, partition, sales, sale_count, "sale_hash = wanted");
+    say_leg(sql, store, view->partition, sales, sale_count, "identity_hash = wanted and sale_hash is null");
+    say_leg(sql, store, view->partition, sales, sale_count, "sale_hash = wanted");
     ledger_say(sql, ") as found order by \"offset\", seq) to stdout (format binary)");
     struct posting_reader *reader = malloc(sizeof *reader);
     if (reader == NULL)
@@ -231,7 +241,7 @@ enum store_reply ledger_find(void *self, int32_t partition, const int64_t *ident
     reader->arg = arg;
     reply = postgres_link_copy(&store->reads, sql->data, ledger_patience_ms(store), doing, read_posting, reader, err);
     free(reader);
-    return reply;
+    return reply == STORE_OK ? snapshot_close(store, doing, err) : reply;
 }
 
 static enum store_reply balances_slice(struct ledger_postgres *store, int32_t partition, const struct text *customers,
@@ -263,14 +273,17 @@ static enum store_reply balances_slice(struct ledger_postgres *store, int32_t pa
     return STORE_OK;
 }
 
-enum store_reply ledger_balances(void *self, int32_t partition, const struct text *customers, size_t count,
+enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
                                  ledger_balance_fn *each, void *arg, struct ll_err *err)
 {
     struct ledger_postgres *store = self;
-    enum store_reply reply = count == 0 ? STORE_OK : postgres_link_open(&store->reads, err);
+    static const char doing[] = "looking up balances";
+    if (count == 0)
+        return STORE_OK;
+    enum store_reply reply = snapshot_open(store, view, doing, err);
     for (size_t at = 0; reply == STORE_OK && at < count; at += BALANCES_AT_ONCE) {
         size_t slice = count - at < BALANCES_AT_ONCE ? count - at : BALANCES_AT_ONCE;
-        reply = balances_slice(store, partition, customers + at, slice, each, arg, err);
+        reply = balances_slice(store, view->partition, customers + at, slice, each, arg, err);
     }
-    return reply;
+    return reply == STORE_OK ? snapshot_close(store, doing, err) : reply;
 }

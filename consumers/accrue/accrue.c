@@ -263,13 +263,17 @@ static enum store_reply look_up_partition(struct accrue *accrue, uint32_t owned_
         if (customer_id.data != NULL)
             accrue->balance_asks[balance_count++] = customer_id;
     }
+    const struct ledger_view view = { partition->number, partition->epoch, partition->flushed_next,
+                                      partition->flying != NULL ? partition->flying->next : partition->flushed_next };
     enum store_reply reply = STORE_OK;
     if (identity_count + sale_count > 0)
-        reply = accrue->ledger.ops->find(accrue->ledger.self, partition->number, accrue->identity_asks,
-                                         identity_count, accrue->sale_asks, sale_count, take_found, partition, err);
+        reply = accrue->ledger.ops->find(accrue->ledger.self, &view, accrue->identity_asks, identity_count,
+                                         accrue->sale_asks, sale_count, take_found, partition, err);
     if (reply == STORE_OK && balance_count > 0)
-        reply = accrue->ledger.ops->balances(accrue->ledger.self, partition->number, accrue->balance_asks,
-                                             balance_count, take_balance, partition, err);
+        reply = accrue->ledger.ops->balances(accrue->ledger.self, &view, accrue->balance_asks, balance_count,
+                                             take_balance, partition, err);
+    if (reply == STORE_NOT_MINE)
+        claim_doubt(accrue, &accrue->owned[owned_at], "Postgres holds another epoch or offset than it was asked for");
     return reply;
 }
 
@@ -286,14 +290,14 @@ static enum store_reply look_up_rules(struct accrue *accrue, struct ll_err *err)
     return STORE_OK;
 }
 
-/* LL_RETRY: Postgres does not answer; the batch waits. */
+/* LL_RETRY: Postgres does not answer; the batch waits. A doubt drops the batch. */
 static enum ll_status batch_look_up(struct accrue *accrue, struct ll_err *err)
 {
     enum store_reply reply = look_up_rules(accrue, err);
     for (uint32_t i = 0; i < accrue->owned_count && reply == STORE_OK; i++)
         if (accrue->owned[i].in_batch)
             reply = look_up_partition(accrue, i, err);
-    if (reply == STORE_OK)
+    if (reply == STORE_OK || reply == STORE_NOT_MINE)
         return LL_OK;
     return reply == STORE_BROKEN ? LL_FATAL : LL_RETRY;
 }
@@ -360,7 +364,7 @@ void hot_collect(struct accrue *accrue)
     accrue->hot_count = 0;
     for (size_t i = 0; i < count; i++) {
         struct owned *owned = &accrue->owned[accrue->hot_owned[i]];
-        enum store_reply reply = all == STORE_DOWN ? STORE_DOWN : accrue->hot_batches[i].reply;
+        enum store_reply reply = accrue->hot_batches[i].reply;
         if (reply == STORE_NOT_MINE)
             claim_doubt(accrue, owned, "Redis holds a higher epoch");
         else if (reply != STORE_OK)

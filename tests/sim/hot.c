@@ -91,9 +91,12 @@ static enum store_reply hot_apply(void *self, struct hot_batch *batches, size_t 
 static enum store_reply hot_collect_replies(void *self, struct ll_err *err)
 {
     struct sim_client *client = self;
-    if (client->hot_lost)
-        return (void)ll_fail(err, LL_RETRY, "redis: reply lost"), STORE_DOWN;
-    return STORE_OK;
+    if (!client->hot_lost)
+        return STORE_OK;
+    for (size_t i = 0; i < client->hot_count; i++)
+        client->hot_batches[i].reply = STORE_DOWN;
+    ll_fail(err, LL_RETRY, "redis: reply lost");
+    return STORE_DOWN;
 }
 
 static enum store_reply hot_reset(void *self, int32_t partition, int64_t epoch, int64_t token, struct ll_err *err)

@@ -53,6 +53,12 @@ static bool mark_holds(const struct sim_table *table, const struct ledger_mark *
     return table->exists && table->epoch == mark->epoch && table->next == mark->next_offset;
 }
 
+static bool view_holds(const struct sim_table *table, const struct ledger_view *view)
+{
+    return table->exists && table->epoch == view->epoch &&
+           (table->next == view->next_offset || table->next == view->next_offset_too);
+}
+
 static enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t identities_max,
                                     int64_t accounts_max, const struct ledger_loader *to,
                                     bool *ret_identities_complete, bool *ret_accounts_complete, struct ll_err *err)
@@ -101,7 +107,7 @@ static bool among(const int64_t *list, size_t count, int64_t hash)
     return false;
 }
 
-static enum store_reply ledger_find(void *self, int32_t partition, const int64_t *identities, size_t identity_count,
+static enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
                                     const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                                     struct ll_err *err)
 {
@@ -110,7 +116,9 @@ static enum store_reply ledger_find(void *self, int32_t partition, const int64_t
     struct sim_client *client = self;
     if (call(client, "postgres find", false) != FAULT_NONE)
         return down(err);
-    const struct sim_table *table = table_of(client, partition);
+    const struct sim_table *table = table_of(client, view->partition);
+    if (!view_holds(table, view))
+        return STORE_NOT_MINE;
     for (size_t i = 0; i < table->row_count; i++) {
         const struct sim_row *row = table->rows[i];
         if (!among(identities, identity_count, row->identity_hash) && !among(sales, sale_count, row->identity_hash) &&
@@ -124,13 +132,15 @@ static enum store_reply ledger_find(void *self, int32_t partition, const int64_t
     return STORE_OK;
 }
 
-static enum store_reply ledger_balances(void *self, int32_t partition, const struct text *customers, size_t count,
+static enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
                                         ledger_balance_fn *each, void *arg, struct ll_err *err)
 {
     struct sim_client *client = self;
     if (call(client, "postgres balances", false) != FAULT_NONE)
         return down(err);
-    const struct sim_table *table = table_of(client, partition);
+    const struct sim_table *table = table_of(client, view->partition);
+    if (!view_holds(table, view))
+        return STORE_NOT_MINE;
     for (size_t i = 0; i < table->account_count; i++)
         for (size_t j = 0; j < count; j++)
             if (text_equal(text_of(table->accounts[i].customer), customers[j])) {

@@ -488,7 +488,7 @@ static struct found find(struct ledger *ledger, const int64_t *identities, size_
 {
     struct found found = { 0 };
     struct ll_err err = { "" };
-    cr_assert_eq(ledger->ops->find(ledger->self, 0, identities, identity_count, sales, sale_count, on_posting, &found, &err),
+    cr_assert_eq(ledger->ops->find(ledger->self, &(struct ledger_view){ .epoch = -1 }, identities, identity_count, sales, sale_count, on_posting, &found, &err),
                  STORE_OK, "%s", err.text);
     return found;
 }
@@ -540,7 +540,7 @@ Test(ledger, balances_of_whoever_has_an_account)
     struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
     static struct ledger_account accounts[ACCOUNTS];
     static struct text names[ACCOUNTS + 1];
-    static char texts[ACCOUNTS][8];
+    static char texts[ACCOUNTS][16];
     for (int at = 0; at < ACCOUNTS; at++) {
         snprintf(texts[at], sizeof texts[at], "%07d", at);
         names[at] = text_of(texts[at]);
@@ -554,7 +554,7 @@ Test(ledger, balances_of_whoever_has_an_account)
     cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
     struct found found = { 0 };
     const int64_t sum = (int64_t)ACCOUNTS * (ACCOUNTS - 1) / 2 + 7 * ACCOUNTS;
-    cr_assert_eq(ledger.ops->balances(ledger.self, 0, names, ACCOUNTS + 1, on_balance, &found, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(ledger.ops->balances(ledger.self, &(struct ledger_view){ .epoch = -1 }, names, ACCOUNTS + 1, on_balance, &found, &err), STORE_OK, "%s", err.text);
     cr_assert_eq(found.count, ACCOUNTS);
     cr_assert_eq(found.sum, sum);
     struct ledger_mark mark = { 0, claim.epoch, 1 };
