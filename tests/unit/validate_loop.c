@@ -557,3 +557,20 @@ Test(validate_loop, while_the_registry_is_down_records_wait_and_none_is_refused)
     cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-codes"), "SCHEMA_UNKNOWN");
     cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-schema-id"), "1000000");
 }
+
+Test(validate_loop, a_reference_record_that_waits_is_decided_once_over_the_start_of_the_sales)
+{
+    world.is_registry_down = true;
+    world_put(&world, TOPIC_CUSTOMERS, 0, TEXT("C9"), TEXT("\0\0\x0f\x42\x40record of schema 1000000"), NULL, 0);
+    put_sale(0, "T0", 0, NULL);
+    world_start(&world);
+    world_settle(&world);
+    cr_assert_eq(world_count(&world, TOPIC_TRANSACTIONS_VALID, 0), 0, "a customer may still come of it");
+    for (int i = 0; i < 8; i++)
+        world_settle(&world);
+    expect_decided_once(0); /* but not for ever */
+    world.is_registry_down = false;
+    world_settle(&world);
+    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 1);
+    cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-topic"), "customers");
+}
