@@ -32,7 +32,7 @@ struct csv_row {
     const struct text *fields; /* each ends in a NUL that is not counted */
     size_t field_count;
     enum code code; /* CODE_NONE: the fields are good */
-    char why[160];  /* with a code: what is wrong, in words */
+    char why[256];  /* with a code: what is wrong, in words */
 };
 
 struct csvfile;

@@ -261,7 +261,11 @@ static enum ll_status try_once(struct run *run, int *ret_code, struct ll_err *er
     *ret_code = RUN_FAILED;
     enum ll_status status = LL_OK;
     if (!run->options->dry_run) {
-        status = send_open(run->config, &run->topics, run->codec, run->files.sha256, run->nonce, &run->mark, &run->send, err);
+        if (!run->took_over)
+            status = send_ping(run->config, err);
+        if (status == LL_OK)
+            status = send_open(run->config, &run->topics, run->codec, run->files.sha256, run->nonce, &run->mark,
+                               &run->send, err);
         if (status != LL_OK)
             return status;
         *ret_code = decide(run, &go);
@@ -301,9 +305,10 @@ static int run_all(struct run *run)
         if (status != LL_RETRY)
             return RUN_FAILED;
         int64_t now_ms = run->clock.steady_ms(run->clock.self);
-        if (!run->took_over) /* it was never there: no use in waiting without being asked to */
-            return RUN_UNREACHABLE;
         failing_since_ms = failing_since_ms == 0 ? now_ms : failing_since_ms;
+        /* Before it ever answered: only what passes soon, such as topics that have no leader yet. */
+        if (!run->took_over && (process_stopping() || now_ms - run->started_ms > RUN_FIRST_MS))
+            return RUN_UNREACHABLE;
         if (process_stopping() || now_ms - failing_since_ms > RUN_PATIENCE_MS) {
             say(run, "given up; run the same command again to go on where it stopped");
             return RUN_UNREACHABLE;

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-enum { RUN_PATIENCE_MS = 300000 };
+enum { RUN_PATIENCE_MS = 300000, RUN_FIRST_MS = 10000 };
 
 /* As `lens` ends (ops/lens.h). */
 enum run_exit { RUN_DONE = 0, RUN_FAILED = 1, RUN_USAGE = 2, RUN_BEFORE = 3 /* imported before */, RUN_UNREACHABLE = 4 };

@@ -145,6 +145,17 @@ static enum ll_status check_ours(const struct send *send, const struct topics *t
     return status;
 }
 
+enum ll_status send_ping(const struct config *config, struct ll_err *err)
+{
+    struct kafka_admin *admin;
+    enum ll_status status = kafka_admin_open(config, &admin, err);
+    if (status != LL_OK)
+        return status;
+    status = kafka_admin_ping(admin, SEND_PING_MS, err);
+    kafka_admin_close(admin);
+    return status;
+}
+
 enum ll_status send_open(const struct config *config, const struct topics *topics, const struct codec *codec, const char *sha256,
                          char nonce[MARK_NONCE_SIZE], struct mark *ret_mark, struct send **ret, struct ll_err *err)
 {

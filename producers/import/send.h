@@ -22,9 +22,13 @@ enum {
     SEND_COMMIT_MS = 500,
     SEND_COMMIT_OUTPUTS = 20000,
     SEND_TRANSACTION_MS = 15000,
+    SEND_PING_MS = 5000,
 };
 
 struct send;
+
+/* Is a broker there? Quicker to say no than a transactional producer, which waits for its coordinator. */
+enum ll_status send_ping(const struct config *config, struct ll_err *err);
 
 /* config, topics and codec are borrowed. nonce: this run's, "" at first; another's claim since is LL_POISON: that one goes on.
  * *ret_mark: what is there already. */
