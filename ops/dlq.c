@@ -12,18 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIST_DEFAULT = 20, LIST_MAX = 100000, DUMP_SIZE = 4096, TEXT_SIZE = 160 };
+enum { LIST_DEFAULT = 20, LIST_MAX = 100000, DUMP_SIZE = 4096, TEXT_SIZE = 160, CODES_SIZE = 1024 };
 
 /* What a list keeps of a letter, inert already. */
 struct entry {
     int64_t at_ms;
     size_t order; /* as it came: ties stay in the order of the store */
-    char ref[LETTER_REF_SIZE], stage[16], topic[TOPIC_NAME_SIZE], where[TEXT_SIZE], codes[TEXT_SIZE], message[TEXT_SIZE];
+    char ref[LETTER_REF_SIZE], stage[16], topic[TOPIC_NAME_SIZE], where[TEXT_SIZE], codes[CODES_SIZE], message[TEXT_SIZE];
+    char id[TEXT_SIZE], source_ref[TEXT_SIZE]; /* of the event in it; "" where there is none */
 };
 
 struct list {
     struct entry *entries;
     size_t count, limit, seen;
+    struct codec *codec;
+    struct codec_scratch *scratch;
 };
 
 static int newest_first(const void *a, const void *b)
@@ -62,6 +65,12 @@ static void list_add(void *arg, const struct letter *letter)
     where_of(letter, entry->where, sizeof(entry->where));
     inert_write(letter->codes_text, entry->codes, sizeof(entry->codes));
     inert_write(letter->message, entry->message, sizeof(entry->message));
+    struct event event;
+    struct text id = { NULL, 0 }, source_ref = { NULL, 0 };
+    if (letter_event(letter, list->codec, list->scratch, &event))
+        id = letter_event_id(&event, &source_ref);
+    inert_write(id, entry->id, sizeof(entry->id));
+    inert_write(source_ref, entry->source_ref, sizeof(entry->source_ref));
 }
 
 static int list_print(struct lens *lens, const struct list *list, size_t count)
@@ -71,9 +80,11 @@ static int list_print(struct lens *lens, const struct list *list, size_t count)
         json_t *all = json_array();
         for (size_t i = 0; i < count; i++) {
             const struct entry *e = &list->entries[i];
-            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ref", e->ref, "refused_at",
-                                                 clock_format(e->at_ms, when, sizeof(when)), "stage", e->stage, "topic",
-                                                 e->topic, "where", e->where, "codes", e->codes, "message", e->message));
+            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ref", e->ref,
+                                                 "refused_at", clock_format(e->at_ms, when, sizeof(when)), "stage",
+                                                 e->stage, "topic", e->topic, "where", e->where, "id", e->id,
+                                                 "source_ref", e->source_ref, "codes", e->codes, "message",
+                                                 e->message));
         }
         return lens_print_json(lens, json_pack("{s:I, s:o}", "found", (json_int_t)list->seen, "letters", all));
     }
@@ -81,7 +92,7 @@ static int list_print(struct lens *lens, const struct list *list, size_t count)
         printf("no dead letter\n");
         return LENS_DONE;
     }
-    struct table *table = table_new("REFERENCE|REFUSED AT|STAGE|TOPIC|WHERE|CODES|WHY");
+    struct table *table = table_new("REFERENCE|REFUSED AT|STAGE|TOPIC|WHERE|ID|CODES|WHY");
     for (size_t i = 0; i < count; i++) {
         const struct entry *e = &list->entries[i];
         table_cell(table, "%s", e->ref);
@@ -89,6 +100,7 @@ static int list_print(struct lens *lens, const struct list *list, size_t count)
         table_cell(table, "%s", e->stage);
         table_cell(table, "%s", e->topic);
         table_cell(table, "%s", e->where);
+        table_cell(table, "%s", e->id[0] != '\0' ? e->id : "-");
         table_cell(table, "%s", e->codes);
         table_cell(table, "%.60s", e->message);
     }
@@ -106,11 +118,16 @@ static int dlq_list(struct lens *lens, const struct letter_filter *filter, int64
     list.entries = calloc(2 * list.limit, sizeof(*list.entries));
     if (list.entries == NULL)
         abort();
-    int code = lens_end(lens, letters_each(lens, filter, list_add, &list, &err), &err);
+    int code = reach_codec(lens, &list.codec);
+    list.scratch = codec_scratch_new();
+    if (code == LENS_DONE)
+        code = lens_end(lens, letters_each(lens, filter, list_add, &list, &err), &err);
     if (code == LENS_DONE) {
         qsort(list.entries, list.count, sizeof(*list.entries), newest_first);
         code = list_print(lens, &list, list.count < list.limit ? list.count : list.limit);
     }
+    codec_scratch_free(list.scratch);
+    codec_free(list.codec);
     free(list.entries);
     return code;
 }

@@ -291,6 +291,32 @@ bool letter_event(const struct letter *letter, struct codec *codec, struct codec
     return letter->value.data != NULL && codec_read(codec, kind, letter->value, scratch, ret, &code, &err) == LL_OK;
 }
 
+struct text letter_event_id(const struct event *event, struct text *ret_source_ref)
+{
+    *ret_source_ref = (struct text){ NULL, 0 };
+    if (event->kind == EVENT_TRANSACTION || event->kind == EVENT_TRANSACTION_VALID) {
+        *ret_source_ref = event->transaction.source_ref;
+        return event->transaction.transaction_id;
+    }
+    if (event->kind == EVENT_CUSTOMER) {
+        *ret_source_ref = event->customer.source_ref;
+        return event->customer.customer_id;
+    }
+    if (event->kind == EVENT_PRODUCT) {
+        *ret_source_ref = event->product.source_ref;
+        return event->product.product_id;
+    }
+    if (event->kind == EVENT_STORE) {
+        *ret_source_ref = event->store.source_ref;
+        return event->store.store_id;
+    }
+    if (event->kind == EVENT_PROMOTION) {
+        *ret_source_ref = event->promotion.source_ref;
+        return event->promotion.promotion_id;
+    }
+    return (struct text){ NULL, 0 };
+}
+
 int64_t letter_event_lines(const struct transaction *transaction)
 {
     return transaction->line_count > 0 ? (int64_t)transaction->line_count : 1;

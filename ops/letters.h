@@ -64,5 +64,7 @@ char *letter_ref_write(const struct letter_ref *ref, char to[LETTER_REF_SIZE]);
 int64_t letter_lines(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch);
 /* The lines of one transaction: a document without any counts as one. */
 int64_t letter_event_lines(const struct transaction *transaction);
+/* How an event is called and where it came from: its transaction_id or reference id, its source_ref; data NULL: it has none. */
+struct text letter_event_id(const struct event *event, struct text *ret_source_ref);
 /* The event in it, if it decodes. */
 bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch, struct event *ret);

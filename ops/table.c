@@ -103,6 +103,15 @@ static void print_cell(const struct column *column, const char *text, bool last,
     fputs(last ? "\n" : "  ", to);
 }
 
+/* Nothing but empty cells follows in its row. */
+static bool is_last(const struct table *table, size_t cell)
+{
+    for (cell++; cell % table->column_count != 0; cell++)
+        if (table->cells[cell][0] != '\0')
+            return false;
+    return true;
+}
+
 void table_print(struct table *takes, int indent, FILE *to)
 {
     struct table *table = takes;
@@ -116,7 +125,9 @@ void table_print(struct table *takes, int indent, FILE *to)
         size_t at = i % table->column_count;
         if (at == 0)
             fprintf(to, "%*s", indent, "");
-        print_cell(&table->columns[at], table->cells[i], at + 1 == table->column_count, to);
+        bool last = is_last(table, i); /* no blanks at the end of a line */
+        print_cell(&table->columns[at], table->cells[i], last, to);
+        i += last ? table->column_count - 1 - at : 0;
     }
     table_free(table);
 }
