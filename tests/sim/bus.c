@@ -99,6 +99,9 @@ static enum ll_status bus_start(void *self, const struct bus_position *from, siz
     for (size_t i = 0; i < count; i++) {
         client->started[from[i].partition] = client->told[from[i].partition];
         client->position[from[i].partition] = from[i].offset;
+        const struct sim_shard *shard = &client->world->redis.shards[from[i].partition];
+        if (client->world->bug == BUG_REDIS_SKIP && shard->next > from[i].offset)
+            client->position[from[i].partition] = shard->next; /* "these are in already" */
     }
     return LL_OK;
 }

@@ -49,20 +49,20 @@ static enum store_reply hot_claim(void *self, int32_t partition, int64_t epoch, 
         return answer(client, fault, STORE_NOT_MINE);
     *ret_next = shard->next;
     shard->epoch = epoch;
-    if (shard->next >= next && client->world->bug != BUG_REDIS_SKIP)
+    if (shard->next >= next && client->world->bug != BUG_REDIS_SKIP) {
+        shard->ahead = shard->next > shard->ahead ? shard->next : shard->ahead;
         shard->next = next;
+    }
     return answer(client, fault, STORE_OK);
 }
 
 static enum store_reply apply_one(struct sim_client *client, const struct hot_batch *batch)
 {
     struct sim_shard *shard = shard_of(client, batch->partition);
-    if (shard->epoch > batch->epoch)
+    bool fences = client->world->bug != BUG_EPOCH_UNCHECKED, guarded = client->world->bug != BUG_REDIS_UNGUARDED;
+    if (fences && shard->epoch > batch->epoch)
         return STORE_NOT_MINE;
-    if (client->world->bug == BUG_REDIS_SKIP && shard->epoch == batch->epoch && shard->next > batch->first)
-        return STORE_OK; /* "it is beyond already: these are in" */
-    bool guarded = client->world->bug != BUG_REDIS_UNGUARDED;
-    if (guarded && (shard->epoch != batch->epoch || shard->next != batch->first))
+    if (guarded && ((fences && shard->epoch != batch->epoch) || shard->next != batch->first))
         return STORE_GAP;
     for (size_t i = 0; i < batch->count; i++)
         set_balance(shard, batch->balances[i].customer_id, batch->balances[i].points);
@@ -120,7 +120,8 @@ static enum store_reply hot_load(void *self, int32_t partition, int64_t epoch, i
     if (fault == FAULT_DROP)
         return (void)ll_fail(err, LL_RETRY, "redis is down"), STORE_DOWN;
     struct sim_shard *shard = shard_of(client, partition);
-    if (shard->epoch != epoch || shard->token != token || shard->chunks != chunk)
+    bool fences = client->world->bug != BUG_EPOCH_UNCHECKED;
+    if (fences && (shard->epoch != epoch || shard->token != token || shard->chunks != chunk))
         return answer(client, fault, STORE_GAP);
     for (size_t i = 0; i < count; i++)
         set_balance(shard, balances[i].customer_id, balances[i].points);
@@ -136,7 +137,8 @@ static enum store_reply hot_finish(void *self, int32_t partition, int64_t epoch,
     if (fault == FAULT_DROP)
         return (void)ll_fail(err, LL_RETRY, "redis is down"), STORE_DOWN;
     struct sim_shard *shard = shard_of(client, partition);
-    if (shard->epoch != epoch || shard->token != token || shard->chunks != chunks)
+    bool fences = client->world->bug != BUG_EPOCH_UNCHECKED;
+    if (fences && (shard->epoch != epoch || shard->token != token || shard->chunks != chunks))
         return answer(client, fault, STORE_GAP);
     shard->next = next;
     shard->token = -1;

@@ -332,6 +332,8 @@ bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int fault
     int64_t quiet = 0, bound = 0;
     while (quiet < 300 && bound < SETTLE_STEPS_MAX) {
         step(world);
+        if (world->bad[0] == '\0')
+            sim_check_instant(world);
         if (world->faults_left > 0 && world->step > 1500)
             world->faults_left = 0;
         quiet = world->faults_left == 0 && is_quiet(world) ? quiet + 1 : 0;

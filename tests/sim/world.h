@@ -102,6 +102,7 @@ struct sim_flush {
 
 struct sim_shard {
     int64_t epoch, next;   /* -1: none */
+    int64_t ahead;         /* a claim has set next back from here: until it is reached again, balances may be newer */
     int64_t token, chunks; /* of the rebuild under way; token -1: none */
     struct {
         char customer[SIM_NAME_SIZE];
@@ -214,5 +215,6 @@ void sim_redis_remember(struct sim_world *world);
 /* run.c: one seed from its beginning to a quiet end, then every invariant. True: all hold. */
 bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults);
 void sim_world_done(struct sim_world *world);
-/* check.c */
+/* check.c: after every step, and at the end. */
+void sim_check_instant(struct sim_world *world);
 void sim_check(struct sim_world *world);
