@@ -2,6 +2,8 @@
 
 #include "schemas/bind.h"
 
+#include "runtime/conf_text.h"
+
 #include <inttypes.h>
 #include <libconfig.h>
 #include <stdio.h>
@@ -95,7 +97,7 @@ enum ll_status ids_load(const char *dir, struct ids *ret, struct ll_err *err)
     snprintf(path, sizeof path, "%s/ids.conf", dir);
     config_init(&config);
     ret->count = 0;
-    if (config_read_file(&config, path) == CONFIG_TRUE)
+    if (conf_read_file(&config, path) == CONFIG_TRUE)
         status = read_all(&config, path, ret, err);
     else if (config_error_type(&config) == CONFIG_ERR_FILE_IO)
         ll_fail(err, LL_FATAL, "%s: cannot be read; is share (or $LENS_SHARE) the folder that holds schemas/?", path);
