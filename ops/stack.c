@@ -2,6 +2,7 @@
 
 #include "ops/machine.h"
 #include "ops/readyz.h"
+#include "runtime/conf_text.h"
 #include "runtime/kafka.h"
 #include "state/postgres.h"
 #include "state/redis.h"
@@ -79,7 +80,7 @@ static enum ll_status read_choices(struct stack *stack, struct ll_err *err)
     config_init(&file);
     path_of(path, "%s/stack.conf", c->home);
     if (path_exists(path)) {
-        if (config_read_file(&file, path) != CONFIG_TRUE)
+        if (conf_read_file(&file, path) != CONFIG_TRUE)
             status = ll_fail(err, LL_FATAL, "%s:%d: %s; next: lens up --new-ports", path,
                              config_error_line(&file), config_error_text(&file));
         config_lookup_string(&file, "kafka.bootstrap", &bootstrap);

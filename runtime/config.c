@@ -1,6 +1,7 @@
 #include "runtime/config.h"
 
 #include "runtime/clock.h"
+#include "runtime/conf_text.h"
 #include "runtime/config_settings.h"
 
 #include <assert.h>
@@ -180,7 +181,7 @@ static enum ll_status read_file(struct reading *reading, struct ll_err *err)
     config_t parsed;
     config_init(&parsed);
     enum ll_status status;
-    if (config_read_file(&parsed, reading->file) == CONFIG_TRUE)
+    if (conf_read_file(&parsed, reading->file) == CONFIG_TRUE)
         status = take_root(reading, config_root_setting(&parsed), err);
     else
         status = ll_fail(err, LL_FATAL, "%s:%d: %s", reading->file, config_error_line(&parsed),

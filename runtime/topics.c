@@ -1,5 +1,7 @@
 #include "runtime/topics.h"
 
+#include "runtime/conf_text.h"
+
 #include <assert.h>
 #include <errno.h>
 #include <libconfig.h>
@@ -228,7 +230,7 @@ enum ll_status topics_load(const char *path, struct topics *ret, struct ll_err *
     config_t parsed;
     config_init(&parsed);
     enum ll_status status;
-    if (config_read_file(&parsed, path) == CONFIG_TRUE)
+    if (conf_read_file(&parsed, path) == CONFIG_TRUE)
         status = take_root(&reading, config_root_setting(&parsed), err);
     else
         status =

@@ -71,7 +71,7 @@ static enum ll_status read_all(const config_t *config, const char *path, struct 
     if (count == 0 || count > IDS_MAX)
         return ll_fail(err, LL_FATAL, "%s: schemas is to be a list of 1 to %d entries", path, IDS_MAX);
 
-    bool owned[EVENT_KINDS] = { false };
+    bool owned[EVENT_KINDS] = {false};
     for (int i = 0; i < count; i++) {
         const config_setting_t *setting = config_setting_get_elem(list, (unsigned)i);
         struct id_entry *entry = &ret->entries[ret->count++];
@@ -100,7 +100,8 @@ enum ll_status ids_load(const char *dir, struct ids *ret, struct ll_err *err)
     if (conf_read_file(&config, path) == CONFIG_TRUE)
         status = read_all(&config, path, ret, err);
     else if (config_error_type(&config) == CONFIG_ERR_FILE_IO)
-        ll_fail(err, LL_FATAL, "%s: cannot be read; is share (or $LENS_SHARE) the folder that holds schemas/?", path);
+        ll_fail(err, LL_FATAL,
+                "%s: cannot be read; is share (or $LENS_SHARE) the folder that holds schemas/?", path);
     else
         ll_fail(err, LL_FATAL, "%s:%d: %s", path, config_error_line(&config), config_error_text(&config));
     config_destroy(&config);

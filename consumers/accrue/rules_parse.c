@@ -7,6 +7,8 @@
 #include "consumers/accrue/rules_set.h"
 
 #include "runtime/clock.h"
+#include "runtime/conf_text.h"
+#include "schemas/event.h"
 
 #include <inttypes.h>
 #include <libconfig.h>
@@ -506,13 +508,43 @@ static bool read_document(struct parse *parse, const config_t *document)
     return true;
 }
 
+/* The line of the first @include, as libconfig finds it; 0: none. */
+static int include_line(const char *document, size_t size)
+{
+    static const char word[] = "@include";
+    const char *end = document + size;
+    int line = 1;
+    for (const char *at = document; at < end; line++) {
+        while (at < end && (*at == ' ' || *at == '\t'))
+            at++;
+        if ((size_t)(end - at) >= sizeof word - 1 && memcmp(at, word, sizeof word - 1) == 0)
+            return line;
+        const char *next = memchr(at, '\n', (size_t)(end - at));
+        at = next == NULL ? end : next + 1;
+    }
+    return 0;
+}
+
+static enum ll_status check_text(const char *document, size_t size, const char *name, struct ll_err *err)
+{
+    if (size > EVENT_DOCUMENT_SIZE_MAX)
+        return ll_fail(err, LL_POISON, "%s: a rule set has at most %d bytes, this has %zu", name,
+                       EVENT_DOCUMENT_SIZE_MAX, size);
+    if (memchr(document, '\0', size) != NULL)
+        return ll_fail(err, LL_POISON, "%s: holds a NUL byte: this is no text", name);
+    int line = include_line(document, size);
+    if (line > 0)
+        return ll_fail(err, LL_POISON, "%s:%d: a rule set must stand alone: @include is not taken", name, line);
+    return LL_OK;
+}
+
 enum ll_status rules_parse(const char *document, size_t size, const char *name, struct rule_set **ret,
                            struct ll_err *err)
 {
-    char *text;
-    enum ll_status status = rules_text(document, size, name, &text, err);
+    enum ll_status status = check_text(document, size, name, err);
     if (status != LL_OK)
         return status;
+    char *text = conf_text(document, size);
     struct parse parse = { .name = name, .err = err, .texts_size = 2 * size + 1 };
     parse.set = must_have(calloc(1, sizeof *parse.set));
     parse.set->texts = must_have(malloc(parse.texts_size));

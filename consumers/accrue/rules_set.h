@@ -63,8 +63,3 @@ static inline int rule_text_order(struct text a, struct text b)
         return a.size < b.size ? -1 : 1;
     return a.size == 0 ? 0 : memcmp(a.data, b.data, a.size);
 }
-
-/* The document as libconfig can be trusted with it: *ret is a C string, the caller frees it. Lines stay
- * lines. */
-enum ll_status rules_text(const char *document, size_t size, const char *name, char **ret,
-                          struct ll_err *err);

@@ -1,5 +1,7 @@
 #include "consumers/validate/settings.h"
 
+#include "runtime/conf_text.h"
+
 #include <libconfig.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,8 +67,8 @@ static enum ll_status read_references(const struct reading *reading, const confi
     return LL_OK;
 }
 
-static enum ll_status read_ms(const struct reading *reading, const config_setting_t *setting, bool may_be_unlimited,
-                              int64_t *ret)
+static enum ll_status read_ms(const struct reading *reading, const config_setting_t *setting,
+                              bool may_be_unlimited, int64_t *ret)
 {
     const char *word = config_setting_get_string(setting);
     if (may_be_unlimited && word != NULL && strcmp(word, "unlimited") == 0) {
@@ -121,9 +123,10 @@ static enum ll_status read_source_key(const struct reading *reading, const confi
     if (strcmp(key, "allow_refused") == 0)
         return read_bool(reading, setting, &source->allow_refused);
     if (strcmp(key, "bad_line") != 0)
-        return refuse(reading, setting,
-                      "is no setting of a source; there are name, references, lateness_ms, skew_ms, bad_line, "
-                      "allow_refused");
+        return refuse(
+            reading, setting,
+            "is no setting of a source; there are name, references, lateness_ms, skew_ms, bad_line, "
+            "allow_refused");
     const char *word = config_setting_get_string(setting);
     if (word == NULL || (strcmp(word, "reject_line") != 0 && strcmp(word, "reject_transaction") != 0))
         return refuse(reading, setting, "must be \"reject_transaction\" or \"reject_line\"");
@@ -135,7 +138,7 @@ static enum ll_status read_source(const struct reading *reading, const config_se
 {
     struct settings *settings = reading->settings;
     struct settings_source *source = &settings->sources[settings->source_count++];
-    *source = (struct settings_source){ .lateness_ms = 30 * DAY_MS, .skew_ms = 300000 };
+    *source = (struct settings_source){.lateness_ms = 30 * DAY_MS, .skew_ms = 300000};
     for (int kind = 0; kind < REFERENCE_KINDS; kind++)
         source->required[kind] = true;
     if (!config_setting_is_group(group))
@@ -197,23 +200,26 @@ static enum ll_status read_all(const struct reading *reading, const config_setti
             return status;
     }
     if (reading->settings->source_count == 0)
-        return ll_fail(reading->err, LL_FATAL, "%s: sources is missing: nothing would ever be accepted", reading->path);
+        return ll_fail(reading->err, LL_FATAL, "%s: sources is missing: nothing would ever be accepted",
+                       reading->path);
     return LL_OK;
 }
 
 enum ll_status settings_load(const char *path, struct settings *ret, struct ll_err *err)
 {
     enum ll_status status;
-    struct settings settings = { 0 };
-    struct reading reading = { .path = path, .settings = &settings, .err = err };
+    struct settings settings = {0};
+    struct reading reading = {.path = path, .settings = &settings, .err = err};
     config_t file;
     config_init(&file);
-    if (config_read_file(&file, path) == CONFIG_FALSE) {
+    if (conf_read_file(&file, path) == CONFIG_FALSE) {
         if (config_error_type(&file) == CONFIG_ERR_FILE_IO)
-            status = ll_fail(err, LL_FATAL, "%s: cannot be read; deploy/validation.conf of the source tree is a good one",
-                             path);
+            status =
+                ll_fail(err, LL_FATAL,
+                        "%s: cannot be read; deploy/validation.conf of the source tree is a good one", path);
         else
-            status = ll_fail(err, LL_FATAL, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file));
+            status =
+                ll_fail(err, LL_FATAL, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file));
     } else {
         status = read_all(&reading, config_root_setting(&file));
     }
@@ -232,7 +238,7 @@ enum ll_status settings_load(const char *path, struct settings *ret, struct ll_e
 void settings_done(struct settings *settings)
 {
     free(settings->sources);
-    *settings = (struct settings){ 0 };
+    *settings = (struct settings){0};
 }
 
 const struct settings_source *settings_find(const struct settings *settings, struct text source)

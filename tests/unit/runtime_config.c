@@ -63,6 +63,8 @@ static const struct refused {
     {"accrue: {\nflush_ms = 5; };", ":2: accrue.flush_ms is 5; it must be from 10 to 60000 ms", "too small"},
     {"accrue: { flush_ms = 9223372036854775807L; };", "it must be from 10 to 60000 ms",
      "too large for anything"},
+    {"accrue: { flush_ms = 4294967396; };", ":1: accrue.flush_ms is 4294967396; it must be from 10 to 60000 ms",
+     "100 beyond 32 bits, which libconfig would take for 100"},
     {"redis: { port = 65536; };", ":1: redis.port is 65536; it must be from 1 to 65535", "no such port"},
     {"redis: { port = -1; };", "it must be from 1 to 65535", "negative"},
     {"program: { name = 5; };", ":1: program.name must be a text", "number for a text"},
@@ -117,7 +119,7 @@ Test(config, an_empty_file_gives_the_defaults)
 
 Test(config, values_of_every_type_arrive)
 {
-    const char *text = "program: { name = \"M\\\"s\"; run = 7; }; accrue: { hold_ms = 31536000000L; };"
+    const char *text = "program: { name = \"M\\\"s\"; run = 7; }; accrue: { hold_ms = 31536000000; };"
                        "validate: { metrics_port = 0x1234; };";
     cr_assert_eq(config_load(write_file("other.conf", text), &config, &err), LL_OK, "%s", err.text);
     cr_assert_str_eq(config.program.name, "M\"s");

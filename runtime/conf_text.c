@@ -1,26 +1,20 @@
-/*
- * A rule set's document before libconfig sees it.
- * Why: libconfig 1.5 cuts a number without the suffix L to 32 bits without a word (4294967297 becomes 1), and
- *      @include would make a published set depend on other files. So long numbers get their suffix here, and
- *      @include is refused.
- */
-#include "consumers/accrue/rules_set.h"
+#include "runtime/conf_text.h"
 
 #include <ctype.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { RULES_DOCUMENT_SIZE_MAX = 256 << 10, DIGITS_32_BITS = 9 };
+enum { DIGITS_32_BITS = 9 };
 
 struct copy {
     const char *at, *end;
     char *to;
-    int line;
 };
 
 static void take(struct copy *copy)
 {
-    if (*copy->at == '\n')
-        copy->line++;
     *copy->to++ = *copy->at++;
 }
 
@@ -69,23 +63,13 @@ static void take_word(struct copy *copy)
         *copy->to++ = 'L';
 }
 
-enum ll_status rules_text(const char *document, size_t size, const char *name, char **ret, struct ll_err *err)
+char *conf_text(const char *document, size_t size)
 {
-    if (size > RULES_DOCUMENT_SIZE_MAX)
-        return ll_fail(err, LL_POISON, "%s: a rule set has at most %d bytes, this has %zu", name,
-                       RULES_DOCUMENT_SIZE_MAX, size);
-    if (memchr(document, '\0', size) != NULL)
-        return ll_fail(err, LL_POISON, "%s: holds a NUL byte: this is no text", name);
     char *text = malloc(size + size / DIGITS_32_BITS + 2);
     if (text == NULL)
         abort();
-    struct copy copy = { document, document + size, text, 1 };
+    struct copy copy = { document, document + size, text };
     while (copy.at < copy.end) {
-        if (next_is(&copy, "@include")) {
-            free(text);
-            return ll_fail(err, LL_POISON, "%s:%d: a rule set must stand alone: @include is not taken", name,
-                           copy.line);
-        }
         if (take_opaque(&copy))
             continue;
         if (isalnum((unsigned char)*copy.at) || *copy.at == '_')
@@ -94,6 +78,24 @@ enum ll_status rules_text(const char *document, size_t size, const char *name, c
             take(&copy);
     }
     *copy.to = '\0';
-    *ret = text;
-    return LL_OK;
+    return text;
+}
+
+int conf_read_file(config_t *config, const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *bytes = NULL;
+    size_t size = 0;
+    int done = CONFIG_FALSE;
+    if (file != NULL && getdelim(&bytes, &size, EOF, file) >= 0) {
+        char *text = conf_text(bytes, strlen(bytes));
+        done = config_read_string(config, text);
+        free(text);
+    } else {
+        done = config_read_file(config, path); /* an empty file, or one that cannot be read: libconfig says which */
+    }
+    free(bytes);
+    if (file != NULL)
+        fclose(file);
+    return done;
 }
