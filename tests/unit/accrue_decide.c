@@ -274,7 +274,7 @@ static void shuffle(struct step *steps, size_t count, uint64_t *state)
 Test(decide, balances_depend_on_the_set_of_events_only)
 {
     enum { EVENTS = 14, COPIES = 6 };
-    static char ids[EVENTS][8];
+    static char ids[EVENTS][16];
     static const char *customers[] = { "c0", "c1", "c2" };
     for (uint64_t seed = 1; seed <= 150; seed++) {
         uint64_t state = seed;
