@@ -14,8 +14,8 @@ static const char *severity_name(const struct code_info *info)
 
 static json_t *code_json(const struct code_info *info)
 {
-    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "code", info->name, "severity", severity_name(info), "scope",
-                     code_scope_name(info->scope), "meaning", info->meaning, "next", info->next);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s}", "code", info->name, "severity", severity_name(info),
+                     "scope", code_scope_name(info->scope), "meaning", info->meaning, "next", info->next);
 }
 
 static int explain_all(struct lens *lens)
@@ -50,7 +50,7 @@ static const struct code_info *find_any_case(const char *name)
 
 int verb_explain(struct lens *lens, int argc, char **argv)
 {
-    static const struct option options[] = { { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {{NULL, 0, NULL, 0}};
     if (getopt_long(argc, argv, "", options, NULL) != -1)
         return lens_usage(lens, "there are no options of its own");
     if (optind == argc)
@@ -62,7 +62,7 @@ int verb_explain(struct lens *lens, int argc, char **argv)
         return lens_usage(lens, "%s: there is no such code; `lens explain` lists all", argv[optind]);
     if (lens->json)
         return lens_print_json(lens, code_json(info));
-    printf("%s (%s, %s)\n  what  %s\n  next  %s\n", info->name, severity_name(info), code_scope_name(info->scope),
-           info->meaning, info->next);
+    printf("%s (%s, %s)\n  what  %s\n  next  %s\n", info->name, severity_name(info),
+           code_scope_name(info->scope), info->meaning, info->next);
     return LENS_DONE;
 }

@@ -12,7 +12,15 @@
 #include <string.h>
 #include <time.h>
 
-enum { CUSTOMERS = 200000, PRODUCTS = 5000, STORES = 200, EVENTS = 100000, LINES = 3, ROUNDS = 9, VALUE_SIZE = 512 };
+enum {
+    CUSTOMERS = 200000,
+    PRODUCTS = 5000,
+    STORES = 200,
+    EVENTS = 100000,
+    LINES = 3,
+    ROUNDS = 9,
+    VALUE_SIZE = 512
+};
 
 #define ARRIVED_MS INT64_C(1700000000000)
 
@@ -37,26 +45,26 @@ static uint64_t draw(struct bench *bench, uint64_t below)
 
 static struct text name(char *to, size_t size, char letter, uint64_t number)
 {
-    return (struct text){ to, (uint32_t)snprintf(to, size, "%c%07" PRIu64, letter, number) };
+    return (struct text){to, (uint32_t)snprintf(to, size, "%c%07" PRIu64, letter, number)};
 }
 
 static void fill_references(struct bench *bench)
 {
     char id[32], category[32];
     for (uint64_t i = 0; i < CUSTOMERS; i++) {
-        struct event event = { .kind = EVENT_CUSTOMER };
+        struct event event = {.kind = EVENT_CUSTOMER};
         event.customer.customer_id = name(id, sizeof id, 'C', i);
         references_put(bench->references, &event);
     }
     for (uint64_t i = 0; i < PRODUCTS; i++) {
-        struct event event = { .kind = EVENT_PRODUCT };
+        struct event event = {.kind = EVENT_PRODUCT};
         event.product.product_id = name(id, sizeof id, 'P', i);
         event.product.category = name(category, sizeof category, 'K', i % 20);
         event.product.active = true;
         references_put(bench->references, &event);
     }
     for (uint64_t i = 0; i < STORES; i++) {
-        struct event event = { .kind = EVENT_STORE };
+        struct event event = {.kind = EVENT_STORE};
         event.store.store_id = name(id, sizeof id, 'S', i);
         event.store.has_opened = true;
         event.store.opened_day = 10000;
@@ -69,7 +77,7 @@ static void fill_events(struct bench *bench)
     char transaction_id[40], customer_id[32], store_id[32], product_ids[LINES][32], *at = bench->values;
     for (int i = 0; i < EVENTS; i++) {
         struct line lines[LINES];
-        struct event event = { .kind = EVENT_TRANSACTION };
+        struct event event = {.kind = EVENT_TRANSACTION};
         struct transaction *transaction = &event.transaction;
         snprintf(transaction_id, sizeof transaction_id, "%08" PRIx64 "-0000-4000-8000-%012" PRIx64,
                  draw(bench, UINT32_MAX), (uint64_t)i);
@@ -98,7 +106,7 @@ static void fill_events(struct bench *bench)
             transaction->total_minor += lines[j].amount_minor;
         }
         size_t size = codec_write(bench->codec, &event, at, VALUE_SIZE);
-        bench->records[i] = (struct text){ at, (uint32_t)size };
+        bench->records[i] = (struct text){at, (uint32_t)size};
         at += size;
     }
 }
@@ -127,7 +135,8 @@ static double pass(struct bench *bench, enum part part)
     for (int i = 0; i < EVENTS; i++) {
         struct event event;
         enum code code;
-        if (codec_read(bench->codec, EVENT_TRANSACTION, bench->records[i], bench->scratch, &event, &code, NULL) != LL_OK)
+        if (codec_read(bench->codec, EVENT_TRANSACTION, bench->records[i], bench->scratch, &event, &code,
+                       NULL) != LL_OK)
             die("an event of our own does not decode");
         bench->sum += event.transaction.line_count;
         if (part == DECODE)
@@ -166,11 +175,12 @@ int main(int argc, char **argv)
 {
     static struct bench bench;
     static struct config config;
-    struct ll_err err = { "" };
+    struct ll_err err = {""};
     char path[2 * CONFIG_TEXT_SIZE];
     if (config_load(NULL, &config, &err) != LL_OK)
         die(err.text);
-    if (codec_new(config_share_path(&config, "schemas", path, sizeof path), NULL, &bench.codec, &err) != LL_OK ||
+    if (codec_new(config_share_path(&config, "schemas", path, sizeof path), NULL, &bench.codec, &err) !=
+            LL_OK ||
         calendar_new("Europe/London", &bench.calendar, &err) != LL_OK)
         die(err.text);
     bench.scratch = codec_scratch_new();
@@ -179,15 +189,16 @@ int main(int argc, char **argv)
     bench.records = calloc(EVENTS, sizeof *bench.records);
     if (bench.values == NULL || bench.records == NULL)
         abort();
-    bench.source = (struct settings_source){ .lateness_ms = INT64_C(2592000000), .skew_ms = 300000 };
+    bench.source = (struct settings_source){.lateness_ms = INT64_C(2592000000), .skew_ms = 300000};
     for (int kind = 0; kind < REFERENCE_KINDS; kind++)
         bench.source.required[kind] = true;
     fill_references(&bench);
     fill_events(&bench);
     double decode = median(&bench, DECODE), check = median(&bench, CHECK), encode = median(&bench, ENCODE);
     bool json = argc > 1 && strcmp(argv[1], "--json") == 0;
-    printf(json ? "{\"decode_ns\": %.1f, \"check_ns\": %.1f, \"encode_ns\": %.1f, \"decode_check_ns\": %.1f}\n"
-                : "ns an event: decode %.1f, check %.1f, encode and hash %.1f; decode and check %.1f\n",
+    printf(json
+               ? "{\"decode_ns\": %.1f, \"check_ns\": %.1f, \"encode_ns\": %.1f, \"decode_check_ns\": %.1f}\n"
+               : "ns an event: decode %.1f, check %.1f, encode and hash %.1f; decode and check %.1f\n",
            decode, check - decode, encode - check, check);
     return bench.sum == 0;
 }

@@ -23,7 +23,7 @@ void breaker_init(struct breaker *breaker, int64_t window, int64_t refused_min, 
 void breaker_done(struct breaker *breaker)
 {
     free(breaker->refusals);
-    *breaker = (struct breaker){ 0 };
+    *breaker = (struct breaker){0};
 }
 
 bool breaker_add(struct breaker *breaker, bool refused)
@@ -41,15 +41,25 @@ bool breaker_add(struct breaker *breaker, bool refused)
     breaker->at = breaker->at + 1 == breaker->window ? 0 : breaker->at + 1;
     if (breaker->seen < breaker->window)
         breaker->seen++;
-    if (breaker->open || !refused || breaker->refused < breaker->refused_min)
+    bool is_much = (uint64_t)breaker->refused * 100 > (uint64_t)breaker->refused_percent * breaker->seen;
+    if (breaker->seen == breaker->window && !is_much)
+        breaker->is_waived = false;
+    if (breaker->open || breaker->is_waived || !refused || !is_much ||
+        breaker->refused < breaker->refused_min)
         return false;
-    breaker->open = (uint64_t)breaker->refused * 100 > (uint64_t)breaker->refused_percent * breaker->seen;
-    return breaker->open;
+    breaker->open = true;
+    return true;
 }
 
-void breaker_reset(struct breaker *breaker)
+void breaker_forget(struct breaker *breaker)
 {
     memset(breaker->refusals, 0, words(breaker->window) * sizeof *breaker->refusals);
     breaker->seen = breaker->at = breaker->refused = 0;
+}
+
+void breaker_waive(struct breaker *breaker)
+{
+    breaker_forget(breaker);
     breaker->open = false;
+    breaker->is_waived = true;
 }

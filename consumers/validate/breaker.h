@@ -1,7 +1,8 @@
 /*
  * breaker.h - stops a partition in which too much is refused: then the feed is wrong, not the records.
  * Shape:  a ring of the last verdicts; it opens when enough of them, by number and by share, are refusals.
- * Source: DESIGN 3.
+ * Closed by hand it stays closed until a whole window was good enough: "go on" is meant for all of the
+ * trouble, not for 50 records of it. Source: DESIGN 3.
  */
 #pragma once
 
@@ -13,11 +14,14 @@ struct breaker {
     uint32_t window, seen, at;
     uint32_t refused, refused_min, refused_percent;
     bool open;
+    bool is_waived; /* was closed by hand, and no good window came since */
 };
 
 void breaker_init(struct breaker *breaker, int64_t window, int64_t refused_min, int64_t refused_percent);
 void breaker_done(struct breaker *breaker);
 /* True if this verdict opens it. */
 bool breaker_add(struct breaker *breaker, bool refused);
-/* Closed, and nothing seen. */
-void breaker_reset(struct breaker *breaker);
+/* An operator says go on. */
+void breaker_waive(struct breaker *breaker);
+/* Nothing seen yet; stays waived. */
+void breaker_forget(struct breaker *breaker);

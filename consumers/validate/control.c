@@ -1,14 +1,15 @@
 #include "consumers/validate/loop.h"
 
-/* A partition that has been quiet for so long has been read to its end, so that its clock may follow the wall's. */
+/* A partition that has been quiet for so long has been read to its end, so that its clock may follow the
+ * wall's. */
 enum { QUIET_MS = 1000 };
 
-static enum ll_status send_control(struct validate *v, const struct part *part, enum control_kind kind, int32_t version,
-                                   int64_t time_ms, struct ll_err *err)
+static enum ll_status send_control(struct validate *v, const struct part *part, enum control_kind kind,
+                                   int32_t version, int64_t time_ms, struct ll_err *err)
 {
     struct event event = {
         .kind = EVENT_CONTROL,
-        .control = { .kind = kind, .rules_version = version, .time_ms = time_ms },
+        .control = {.kind = kind, .rules_version = version, .time_ms = time_ms},
     };
     struct bus_out out = {
         .topic = TOPIC_TRANSACTIONS_VALID,
@@ -19,7 +20,8 @@ static enum ll_status send_control(struct validate *v, const struct part *part, 
     return batch_send(v, &out, err);
 }
 
-/* The log's clock must not run ahead of records that are still to be judged: behind a backlog it is their own time. */
+/* The log's clock must not run ahead of records that are still to be judged: behind a backlog it is their own
+ * time. */
 static int64_t log_time(const struct part *part, int64_t now_ms, int64_t now_wall_ms)
 {
     bool behind = part->waiting_count > 0 || part->is_paused || now_ms - part->last_record_ms < QUIET_MS;

@@ -38,8 +38,9 @@ static void origin_from_retry(struct origin *origin, const struct bus_header *he
     for (size_t i = 0; i < count; i++)
         named = named || (text_equal(headers[i].name, TEXT("ll-topic")) &&
                           text_equal(headers[i].value, text_of(topic_name(TOPIC_TRANSACTIONS))));
-    if (!named || !find_int64(headers, count, "ll-partition", &partition) || partition < 0 || partition > INT32_MAX ||
-        !find_int64(headers, count, "ll-offset", &offset) || !find_int64(headers, count, "ll-timestamp", &timestamp_ms))
+    if (!named || !find_int64(headers, count, "ll-partition", &partition) || partition < 0 ||
+        partition > INT32_MAX || !find_int64(headers, count, "ll-offset", &offset) ||
+        !find_int64(headers, count, "ll-timestamp", &timestamp_ms))
         return;
     origin->topic = TOPIC_TRANSACTIONS;
     origin->partition = (int32_t)partition;
@@ -77,7 +78,7 @@ static void add_bytes(struct dead_headers *headers, const char *name, const void
     char *to = headers->text + headers->used;
     memcpy(to, bytes, size);
     headers->used += size;
-    headers->list[headers->count++] = (struct bus_header){ text_of(name), { to, (uint32_t)size } };
+    headers->list[headers->count++] = (struct bus_header){text_of(name), {to, (uint32_t)size}};
 }
 
 static void add_text(struct dead_headers *headers, const char *name, const char *text)
@@ -96,7 +97,7 @@ static void add_number(struct dead_headers *headers, const char *name, int64_t v
 static void add_borrowed(struct dead_headers *headers, const char *name, const char *text)
 {
     if (headers->count < DEAD_HEADERS_MAX)
-        headers->list[headers->count++] = (struct bus_header){ text_of(name), text_of(text) };
+        headers->list[headers->count++] = (struct bus_header){text_of(name), text_of(text)};
 }
 
 /* Spring writes numbers as Java's big-endian bytes. */
@@ -135,8 +136,8 @@ static void add_spring(struct dead_headers *headers, const struct dead_letter *l
     add_borrowed(headers, "kafka_dlt-exception-message", letter->message);
 }
 
-void dead_headers_make(const struct dead_letter *letter, const struct settings *settings, const struct bus_header *original,
-                       size_t original_count, struct dead_headers *ret)
+void dead_headers_make(const struct dead_letter *letter, const struct settings *settings,
+                       const struct bus_header *original, size_t original_count, struct dead_headers *ret)
 {
     char codes[DEAD_CODES_SIZE];
     ret->count = ret->used = 0;
@@ -171,8 +172,10 @@ void retry_headers_make(const struct origin *origin, const struct bus_header *or
 {
     ret->count = ret->used = 0;
     for (size_t i = 0; i < original_count; i++)
-        if (!text_equal(original[i].name, TEXT("ll-topic")) && !text_equal(original[i].name, TEXT("ll-partition")) &&
-            !text_equal(original[i].name, TEXT("ll-offset")) && !text_equal(original[i].name, TEXT("ll-timestamp")))
+        if (!text_equal(original[i].name, TEXT("ll-topic")) &&
+            !text_equal(original[i].name, TEXT("ll-partition")) &&
+            !text_equal(original[i].name, TEXT("ll-offset")) &&
+            !text_equal(original[i].name, TEXT("ll-timestamp")))
             ret->list[ret->count++] = original[i];
     add_text(ret, "ll-topic", topic_name(origin->topic));
     add_number(ret, "ll-partition", origin->partition);

@@ -1,8 +1,8 @@
 /*
  * dead.h - the headers of a dead letter, and of a record that waits in transactions.retry.
- * Shape:  the original headers, untouched, then ours; names that we write replace older ones of the same name, so that a
- *         record which is refused again tells of the last time. Pure.
- * Source: DESIGN 3. The aliases are Kafka Connect's (KIP-298) and Spring Kafka's DeadLetterPublishingRecoverer's.
+ * Shape:  the original headers, untouched, then ours; names that we write replace older ones of the same
+ * name, so that a record which is refused again tells of the last time. Pure. Source: DESIGN 3. The aliases
+ * are Kafka Connect's (KIP-298) and Spring Kafka's DeadLetterPublishingRecoverer's.
  */
 #pragma once
 
@@ -45,8 +45,8 @@ struct dead_headers {
     char text[DEAD_CODES_SIZE + 2048]; /* what the values point at, but for the message */
 };
 
-void dead_headers_make(const struct dead_letter *letter, const struct settings *settings, const struct bus_header *original,
-                       size_t original_count, struct dead_headers *ret);
+void dead_headers_make(const struct dead_letter *letter, const struct settings *settings,
+                       const struct bus_header *original, size_t original_count, struct dead_headers *ret);
 /* Carries the origin, for origin_of(). */
 void retry_headers_make(const struct origin *origin, const struct bus_header *original, size_t original_count,
                         struct dead_headers *ret);

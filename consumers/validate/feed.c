@@ -8,9 +8,9 @@
 /* A group's offset that stands still for so long below the end has only transaction markers ahead of it. */
 enum { STANDSTILL_MS = 10000, ANSWER_MS = 5000, PARTITIONS_MAX = 1024 };
 
-static const enum topic READ[] = { TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
-                                   TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS };
-static const enum topic JUDGED[] = { TOPIC_STORES, TOPIC_PRODUCTS, TOPIC_CUSTOMERS, TOPIC_PROMOTIONS };
+static const enum topic READ[] = {TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
+                                  TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS};
+static const enum topic JUDGED[] = {TOPIC_STORES, TOPIC_PRODUCTS, TOPIC_CUSTOMERS, TOPIC_PROMOTIONS};
 enum { READ_COUNT = sizeof READ / sizeof READ[0], JUDGED_COUNT = sizeof JUDGED / sizeof JUDGED[0] };
 
 struct real_feed {
@@ -47,8 +47,8 @@ static enum ll_status feed_mark_end(void *self, struct ll_err *err)
     return kafka_reader_mark_end(feed->reader, err);
 }
 
-/* Adds up what of one topic lies before the group, and where the group stands. Ends are asked first: what arrives in
- * between is not asked for. */
+/* Adds up what of one topic lies before the group, and where the group stands. Ends are asked first: what
+ * arrives in between is not asked for. */
 static enum ll_status topic_ahead(struct real_feed *feed, enum topic topic, int64_t *ahead, int64_t *stands,
                                   struct ll_err *err)
 {
@@ -130,6 +130,6 @@ enum ll_status feed_open(const struct config *config, const struct topics *topic
         feed_close(feed);
         return status;
     }
-    *ret = (struct feed){ .ops = &OPS, .self = feed };
+    *ret = (struct feed){.ops = &OPS, .self = feed};
     return LL_OK;
 }

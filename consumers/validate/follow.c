@@ -6,7 +6,8 @@
 
 enum { FOLLOW_EVENTS = 20000, SETTLE_MS = 250 };
 
-static void on_command(struct validate *v, const struct command *command, enum ll_status *status, struct ll_err *err)
+static void on_command(struct validate *v, const struct command *command, enum ll_status *status,
+                       struct ll_err *err)
 {
     if (!text_equal(command->process, TEXT("validate")) || !text_equal(command->verb, TEXT("resume")))
         return;
@@ -23,16 +24,17 @@ static void on_command(struct validate *v, const struct command *command, enum l
     *status = parts_resume(v, topic, command->partition, command->time_ms, err);
 }
 
-/* Takes in what another part of the system has accepted already; what does not decode is told, and left out. */
+/* Takes in what another part of the system has accepted already; what does not decode is told, and left out.
+ */
 static enum ll_status take_in(struct validate *v, const struct bus_record *record, struct ll_err *err)
 {
     static const struct {
         enum topic topic;
         enum event_kind kind;
     } KINDS[] = {
-        { TOPIC_STORES_VALID, EVENT_STORE },         { TOPIC_PRODUCTS_VALID, EVENT_PRODUCT },
-        { TOPIC_CUSTOMERS_VALID, EVENT_CUSTOMER },   { TOPIC_PROMOTIONS_VALID, EVENT_PROMOTION },
-        { TOPIC_LOYALTY_RULES, EVENT_LOYALTY_RULES }, { TOPIC_COMMANDS, EVENT_COMMAND },
+        {TOPIC_STORES_VALID, EVENT_STORE},          {TOPIC_PRODUCTS_VALID, EVENT_PRODUCT},
+        {TOPIC_CUSTOMERS_VALID, EVENT_CUSTOMER},    {TOPIC_PROMOTIONS_VALID, EVENT_PROMOTION},
+        {TOPIC_LOYALTY_RULES, EVENT_LOYALTY_RULES}, {TOPIC_COMMANDS, EVENT_COMMAND},
     };
     if (record->value.data == NULL)
         return LL_OK;
@@ -43,8 +45,9 @@ static enum ll_status take_in(struct validate *v, const struct bus_record *recor
         return LL_OK;
     struct event event;
     enum code code = CODE_NONE;
-    struct ll_err why = { "" };
-    enum ll_status status = codec_read(v->needs.codec, KINDS[i].kind, record->value, v->feed_scratch, &event, &code, &why);
+    struct ll_err why = {""};
+    enum ll_status status =
+        codec_read(v->needs.codec, KINDS[i].kind, record->value, v->feed_scratch, &event, &code, &why);
     if (status == LL_POISON) {
         log_line(LOG_ERROR, "record_ignored", "topic=%s partition=%d offset=%" PRId64 " code=%s error=%s",
                  topic_name(record->topic), record->partition, record->offset, code_info(code)->name,
@@ -94,8 +97,9 @@ enum ll_status follow(struct validate *v, struct ll_err *err)
     return LL_OK;
 }
 
-/* First everything raw that is there is judged, by whichever process of the group; then the valid records that came of it
- * are read to their end. What was sent before the first of these steps is known after the last. */
+/* First everything raw that is there is judged, by whichever process of the group; then the valid records
+ * that came of it are read to their end. What was sent before the first of these steps is known after the
+ * last. */
 enum ll_status follow_settle(struct validate *v, struct ll_err *err)
 {
     bool wanted = v->phase == PHASE_REFERENCES ? v->started : parts_waiting(v) > 0;

@@ -92,11 +92,12 @@ static enum ll_status send_dead(struct validate *v, const struct hearing *hearin
     enum ll_status status = batch_send(v, &out, err);
     if (status != LL_POISON)
         return status;
-    /* With our headers it is beyond the broker's limit: the value stays where it came from, ll-offset says where. */
+    /* With our headers it is beyond the broker's limit: the value stays where it came from, ll-offset says
+     * where. */
     assert(v->headers.count < DEAD_HEADERS_MAX);
-    v->headers.list[v->headers.count++] = (struct bus_header){ TEXT("ll-value-omitted"), TEXT("too large") };
+    v->headers.list[v->headers.count++] = (struct bus_header){TEXT("ll-value-omitted"), TEXT("too large")};
     out.header_count = v->headers.count;
-    out.value = (struct text){ NULL, 0 };
+    out.value = (struct text){NULL, 0};
     return batch_send(v, &out, err);
 }
 
@@ -151,8 +152,8 @@ static struct text key_of(const struct transaction *transaction)
                                                          : transaction->transaction_id;
 }
 
-static enum ll_status accept_transaction(struct validate *v, const struct hearing *hearing, struct event *event,
-                                         struct ll_err *err)
+static enum ll_status accept_transaction(struct validate *v, const struct hearing *hearing,
+                                         struct event *event, struct ll_err *err)
 {
     struct transaction *transaction = &event->transaction;
     event->kind = EVENT_TRANSACTION_VALID;
@@ -165,8 +166,9 @@ static enum ll_status accept_transaction(struct validate *v, const struct hearin
 }
 
 /* Each bad line is a dead letter of its own, the rest goes on. */
-static enum ll_status drop_lines(struct validate *v, const struct hearing *hearing, const struct quality_frame *frame,
-                                 struct transaction *transaction, struct ll_err *err)
+static enum ll_status drop_lines(struct validate *v, const struct hearing *hearing,
+                                 const struct quality_frame *frame, struct transaction *transaction,
+                                 struct ll_err *err)
 {
     for (uint32_t i = 0; i < transaction->line_count; i++) {
         if (v->verdict.line_codes[i] == 0)
@@ -187,8 +189,8 @@ static bool grace_is_over(const struct validate *v, const struct origin *origin)
     return v->known_ms >= origin->timestamp_ms + v->needs.config->validate.grace_ms;
 }
 
-static enum ll_status judge_transaction(struct validate *v, const struct hearing *hearing, struct event *event,
-                                        bool *ret_wait, struct ll_err *err)
+static enum ll_status judge_transaction(struct validate *v, const struct hearing *hearing,
+                                        struct event *event, bool *ret_wait, struct ll_err *err)
 {
     struct transaction *transaction = &event->transaction;
     struct quality_frame frame = {
@@ -222,7 +224,7 @@ static enum ll_status judge_transaction(struct validate *v, const struct hearing
 
 static struct text reference_key(const struct event *event, struct text *ret_id, char *to, size_t size)
 {
-    struct text id = { NULL, 0 };
+    struct text id = {NULL, 0};
     int64_t from_ms = 0;
     switch ((int)event->kind) {
     case EVENT_CUSTOMER:
@@ -247,14 +249,14 @@ static struct text reference_key(const struct event *event, struct text *ret_id,
     int written;
     if (event->kind == EVENT_INVENTORY) {
         id = event->inventory.store_id;
-        written = snprintf(to, size, "%.*s|%.*s|%" PRId64, TEXT_ARG(id), TEXT_ARG(event->inventory.product_id),
-                           event->inventory.event_time_ms);
+        written = snprintf(to, size, "%.*s|%.*s|%" PRId64, TEXT_ARG(id),
+                           TEXT_ARG(event->inventory.product_id), event->inventory.event_time_ms);
     } else {
         written = snprintf(to, size, "%.*s|%" PRId64, TEXT_ARG(id), from_ms);
     }
     *ret_id = id;
     assert(written > 0 && (size_t)written < size);
-    return (struct text){ to, (uint32_t)written };
+    return (struct text){to, (uint32_t)written};
 }
 
 /* A whole file of odd addresses is one finding, not a log of its own: the metric has the number. */
@@ -296,8 +298,8 @@ static enum ll_status judge_reference(struct validate *v, const struct hearing *
     return send_valid(v, hearing, event, whole, kafka_partition_of(id, partitions), err);
 }
 
-enum ll_status judge_record(struct validate *v, struct part *part, const struct bus_record *record, bool *ret_wait,
-                            struct ll_err *err)
+enum ll_status judge_record(struct validate *v, struct part *part, const struct bus_record *record,
+                            bool *ret_wait, struct ll_err *err)
 {
     struct hearing hearing; /* its headers are set as far as header_count says */
     hearing.record = record;
@@ -312,8 +314,9 @@ enum ll_status judge_record(struct validate *v, struct part *part, const struct 
 
     struct event event;
     enum code code = CODE_NONE;
-    struct ll_err why = { "" };
-    switch (codec_read(v->needs.codec, kind_of(record->topic), record->value, v->scratch, &event, &code, &why)) {
+    struct ll_err why = {""};
+    switch (
+        codec_read(v->needs.codec, kind_of(record->topic), record->value, v->scratch, &event, &code, &why)) {
     case LL_OK:
         return event.kind == EVENT_TRANSACTION ? judge_transaction(v, &hearing, &event, ret_wait, err)
                                                : judge_reference(v, &hearing, &event, err);

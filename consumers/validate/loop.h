@@ -13,7 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* A partition holds back so many records that cannot be decided yet; then it is paused until half of them are. */
+/* A partition holds back so many records that cannot be decided yet; then it is paused until half of them
+ * are. */
 enum { PART_WAITING_MAX = 4096 };
 
 /* One partition of a topic that the group reads. */
@@ -29,11 +30,11 @@ struct part {
     /* Records that wait, oldest first: behind a reference that is missing, or a registry that is down. */
     struct bus_record *waiting; /* owned ring of PART_WAITING_MAX */
     uint32_t waiting_first, waiting_count;
-    struct breaker breaker;       /* of the raw topics; its state outlives an assignment */
-    int64_t opened_ms;            /* wall, when the breaker opened */
-    int64_t last_record_ms;       /* steady, when the last record was polled */
-    int64_t log_ms;               /* highest broker time of a record that was polled */
-    int64_t tick_ms, tick_due_ms; /* the last TICK's time (wall), and when the next is due (steady) */
+    struct breaker breaker;            /* of the raw topics; its state outlives an assignment */
+    int64_t opened_ms;                 /* wall, when the breaker opened */
+    int64_t last_record_ms;            /* steady, when the last record was polled */
+    int64_t log_ms;                    /* highest broker time of a record that was polled */
+    int64_t tick_ms, tick_due_ms;      /* the last TICK's time (wall), and when the next is due (steady) */
     int32_t rules_told, rules_telling; /* highest version told and committed, and in the open transaction */
 };
 
@@ -57,7 +58,7 @@ struct validate {
     bool stopping;
 
     struct part *parts[TOPIC_COUNT]; /* owned, by partition; NULL: not a topic that we read */
-    struct bus_position *positions;    /* owned: room for one of each partition */
+    struct bus_position *positions;  /* owned: room for one of each partition */
     bool assigned, started;
     int64_t assigned_ms;  /* wall */
     int64_t read_last_ms; /* steady, when a reference record was last polled */
@@ -82,8 +83,8 @@ struct validate {
     int64_t settle_due_ms; /* steady */
     bool news;             /* references changed since the waiting were last tried */
 
-    int64_t retry_due_ms; /* steady: the waiting are tried again */
-    int64_t trouble_ms;   /* steady: back off until then */
+    int64_t retry_due_ms;     /* steady: the waiting are tried again */
+    int64_t trouble_ms;       /* steady: back off until then */
     bool down, registry_down; /* seen in this round */
     bool waits;               /* process_waits_for was told something */
     char waits_for[400];
@@ -102,8 +103,14 @@ struct validate {
     } metrics;
 };
 
-static inline int64_t steady_ms(const struct validate *v) { return v->needs.clock.steady_ms(v->needs.clock.self); }
-static inline int64_t wall_ms(const struct validate *v) { return v->needs.clock.wall_ms(v->needs.clock.self); }
+static inline int64_t steady_ms(const struct validate *v)
+{
+    return v->needs.clock.steady_ms(v->needs.clock.self);
+}
+static inline int64_t wall_ms(const struct validate *v)
+{
+    return v->needs.clock.wall_ms(v->needs.clock.self);
+}
 
 /* validate.c */
 /* Opens the transaction if it is not. Call before each send. */
@@ -113,8 +120,8 @@ enum ll_status batch_send(struct validate *v, const struct bus_out *out, struct 
 struct text batch_encode(struct validate *v, const struct event *event);
 
 /* judge.c: *ret_wait: it cannot be decided yet, nothing was sent. */
-enum ll_status judge_record(struct validate *v, struct part *part, const struct bus_record *record, bool *ret_wait,
-                            struct ll_err *err);
+enum ll_status judge_record(struct validate *v, struct part *part, const struct bus_record *record,
+                            bool *ret_wait, struct ll_err *err);
 
 /* part.c */
 void parts_init(struct validate *v);
@@ -123,14 +130,16 @@ void parts_done(struct validate *v);
 struct part *part_of(struct validate *v, enum topic topic, int32_t partition);
 /* Walks all owned partitions: start with NULL; NULL at the end. */
 struct part *part_next(struct validate *v, struct part *part);
-enum ll_status parts_assign(struct validate *v, const struct bus_position *changed, size_t count, struct ll_err *err);
+enum ll_status parts_assign(struct validate *v, const struct bus_position *changed, size_t count,
+                            struct ll_err *err);
 void parts_revoke(struct validate *v);
 /* Starts the owned partitions at the last commit: the reference topics alone, or all. */
 enum ll_status parts_start(struct validate *v, bool references_only, struct ll_err *err);
 /* Forgets what was decided or held back since the last commit. */
 void parts_forget(struct validate *v);
 /* Decides a polled record, or keeps it for later; takes the record (releases it). */
-enum ll_status part_take(struct validate *v, struct part *part, struct bus_record *record, struct ll_err *err);
+enum ll_status part_take(struct validate *v, struct part *part, struct bus_record *record,
+                         struct ll_err *err);
 /* Tries those that wait again. */
 enum ll_status parts_retry(struct validate *v, struct ll_err *err);
 /* Fills v->positions with what a commit would say of each partition that has moved; returns how many. */

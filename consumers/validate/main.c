@@ -49,13 +49,15 @@ static enum ll_status check(const struct config *config, struct ll_err *err)
 static enum ll_status open_files(struct wiring *w, struct ll_err *err)
 {
     char path[PATH_SIZE];
-    enum ll_status status = topics_load(config_share_path(w->config, "topics.conf", path, sizeof path), &w->topics, err);
+    enum ll_status status =
+        topics_load(config_share_path(w->config, "topics.conf", path, sizeof path), &w->topics, err);
     if (status == LL_OK)
         status = load_settings(w->config, &w->settings, err);
     if (status == LL_OK)
         status = calendar_new(w->config->program.time_zone, &w->calendar, err);
     if (status == LL_OK && w->config->registry.url[0] != '\0')
-        status = registry_open(w->config->registry.url, w->config->registry.timeout_ms, w->clock, &w->registry, err);
+        status = registry_open(w->config->registry.url, w->config->registry.timeout_ms, w->clock,
+                               &w->registry, err);
     return status;
 }
 
@@ -63,13 +65,13 @@ static enum ll_status open_files(struct wiring *w, struct ll_err *err)
 static enum ll_status open_codec(struct wiring *w, struct ll_err *err)
 {
     char path[PATH_SIZE];
-    return w->codec != NULL
-               ? LL_OK
-               : codec_new(config_share_path(w->config, "schemas", path, sizeof path), w->registry, &w->codec, err);
+    return w->codec != NULL ? LL_OK
+                            : codec_new(config_share_path(w->config, "schemas", path, sizeof path),
+                                        w->registry, &w->codec, err);
 }
 
-/* The producer first: its opening fences a predecessor and ends what that left open, so that the group's offsets are
- * settled when the consumer asks for them. */
+/* The producer first: its opening fences a predecessor and ends what that left open, so that the group's
+ * offsets are settled when the consumer asks for them. */
 static enum ll_status open_services(struct wiring *w, struct ll_err *err)
 {
     const char *instance = process_instance(w->process);
@@ -143,7 +145,7 @@ static void close_all(struct wiring *w)
 int main(int argc, char **argv)
 {
     static struct wiring w;
-    struct ll_err err = { "" };
+    struct ll_err err = {""};
     int code;
     w.process = process_open_checked(argc, argv, "validate", check, &code);
     if (w.process == NULL)

@@ -15,13 +15,15 @@ static bool is_reference(enum topic topic)
     return topic != TOPIC_TRANSACTIONS_RETRY && topic != TOPIC_TRANSACTIONS;
 }
 
-/* A partition is paused while too much waits, or while its breaker is open. Only what we paused is ever resumed. */
+/* A partition is paused while too much waits, or while its breaker is open. Only what we paused is ever
+ * resumed. */
 static enum ll_status pause_as_due(struct validate *v, struct part *part, struct ll_err *err)
 {
     bool pause = part->is_full || (is_raw(part->topic) && part->breaker.open);
     if (!part->started || pause == part->is_paused)
         return LL_OK;
-    enum ll_status status = v->needs.consumer.ops->pause(v->needs.consumer.self, part->topic, part->partition, pause, err);
+    enum ll_status status =
+        v->needs.consumer.ops->pause(v->needs.consumer.self, part->topic, part->partition, pause, err);
     if (status == LL_OK)
         part->is_paused = pause;
     return status;
@@ -105,7 +107,8 @@ struct part *part_next(struct validate *v, struct part *part)
     return NULL;
 }
 
-enum ll_status parts_assign(struct validate *v, const struct bus_position *changed, size_t count, struct ll_err *err)
+enum ll_status parts_assign(struct validate *v, const struct bus_position *changed, size_t count,
+                            struct ll_err *err)
 {
     parts_revoke(v);
     for (size_t i = 0; i < count; i++) {
@@ -113,7 +116,8 @@ enum ll_status parts_assign(struct validate *v, const struct bus_position *chang
         int32_t partition = changed[i].partition;
         if (v->parts[topic] == NULL || partition >= v->needs.topics->facts[topic].partitions)
             return ll_fail(err, LL_FATAL,
-                           "topic %s has a partition %d on the broker, topics.conf says %d: set it there, or use another "
+                           "topic %s has a partition %d on the broker, topics.conf says %d: set it there, or "
+                           "use another "
                            "cluster; a run's partitions are fixed",
                            topic_name(topic), partition, v->needs.topics->facts[topic].partitions);
         struct part *part = &v->parts[topic][partition];
@@ -145,7 +149,7 @@ void parts_forget(struct validate *v)
         part->next = part->committed;
         part->rules_telling = part->rules_told;
         if (is_raw(part->topic) && !part->breaker.open)
-            breaker_reset(&part->breaker); /* the same records come again */
+            breaker_forget(&part->breaker); /* the same records come again */
     }
 }
 
@@ -157,7 +161,7 @@ enum ll_status parts_start(struct validate *v, bool references_only, struct ll_e
         part->started = !references_only || is_reference(part->topic);
         part->last_record_ms = part->tick_due_ms = now_ms;
         if (part->started)
-            v->positions[count++] = (struct bus_position){ part->topic, part->partition, BUS_COMMITTED };
+            v->positions[count++] = (struct bus_position){part->topic, part->partition, BUS_COMMITTED};
     }
     enum ll_status status = v->needs.consumer.ops->start(v->needs.consumer.self, v->positions, count, err);
     for (struct part *part = part_next(v, NULL); status == LL_OK && part != NULL; part = part_next(v, part)) {
@@ -168,7 +172,8 @@ enum ll_status parts_start(struct validate *v, bool references_only, struct ll_e
     return status;
 }
 
-static enum ll_status hold_back(struct validate *v, struct part *part, struct bus_record *record, struct ll_err *err)
+static enum ll_status hold_back(struct validate *v, struct part *part, struct bus_record *record,
+                                struct ll_err *err)
 {
     if (part->waiting == NULL) {
         part->waiting = malloc(PART_WAITING_MAX * sizeof *part->waiting);
@@ -244,13 +249,15 @@ size_t parts_positions(struct validate *v)
         int64_t next = part->next;
         if (!part->started)
             continue;
-        /* With nothing held back, all that was polled is decided, and transaction markers behind it are too. */
+        /* With nothing held back, all that was polled is decided, and transaction markers behind it are too.
+         */
         if (part->waiting_count == 0 && part->believe_position) {
-            int64_t position = v->needs.consumer.ops->position(v->needs.consumer.self, part->topic, part->partition);
+            int64_t position =
+                v->needs.consumer.ops->position(v->needs.consumer.self, part->topic, part->partition);
             next = position > next ? position : next;
         }
         if (next >= 0 && next > part->committed)
-            v->positions[count++] = (struct bus_position){ part->topic, part->partition, next };
+            v->positions[count++] = (struct bus_position){part->topic, part->partition, next};
     }
     return count;
 }
@@ -280,10 +287,12 @@ enum ll_status parts_resume(struct validate *v, enum topic topic, int32_t partit
     for (struct part *part = part_next(v, NULL); part != NULL; part = part_next(v, part)) {
         /* A command that is older than the pause was meant for an earlier one. */
         if (!is_raw(part->topic) || !part->breaker.open || time_ms < part->opened_ms ||
-            (topic != TOPIC_COUNT && topic != part->topic) || (partition >= 0 && partition != part->partition))
+            (topic != TOPIC_COUNT && topic != part->topic) ||
+            (partition >= 0 && partition != part->partition))
             continue;
-        breaker_reset(&part->breaker);
-        log_line(LOG_INFO, "partition_resumed", "topic=%s partition=%d", topic_name(part->topic), part->partition);
+        breaker_waive(&part->breaker);
+        log_line(LOG_INFO, "partition_resumed", "topic=%s partition=%d", topic_name(part->topic),
+                 part->partition);
         enum ll_status status = pause_as_due(v, part, err);
         if (status != LL_OK)
             return status;

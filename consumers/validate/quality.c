@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* An event time outside of these is a mistaken unit (seconds, microseconds) or an absent value, not a time. */
-#define DAY_MS INT64_C(86400000)
+/* An event time outside of these is a mistaken unit (seconds, microseconds) or an absent value, not a time.
+ */
+#define DAY_MS      INT64_C(86400000)
 #define TIME_MIN_MS INT64_C(631152000000)  /* 1990-01-01 */
 #define TIME_MAX_MS INT64_C(4102444800000) /* 2100-01-01 */
 
@@ -48,11 +49,13 @@ static uint64_t check_header(const struct quality_frame *frame, struct transacti
         codes |= code_bit(CODE_ORIGINAL_MISSING);
     codes |= check_time(frame, transaction->event_time_ms);
     if (!text_equal(transaction->currency, frame->currency))
-        codes |= code_bit(quality_currency_known(transaction->currency) ? CODE_CURRENCY_OTHER : CODE_CURRENCY_UNKNOWN);
+        codes |= code_bit(quality_currency_known(transaction->currency) ? CODE_CURRENCY_OTHER
+                                                                        : CODE_CURRENCY_UNKNOWN);
     return codes;
 }
 
-/* The date as of which references count. With no plausible time of its own, only whether they exist is asked. */
+/* The date as of which references count. With no plausible time of its own, only whether they exist is asked.
+ */
 static int64_t as_of(const struct transaction *transaction)
 {
     int64_t time_ms = transaction->event_time_ms;
@@ -123,7 +126,7 @@ static uint64_t check_line(const struct quality_frame *frame, const struct trans
 {
     uint64_t codes = check_amounts(line);
     null_if_empty(&line->promotion_id);
-    line->category = (struct text){ NULL, 0 };
+    line->category = (struct text){NULL, 0};
     if (missing(line->product_id)) {
         codes |= code_bit(CODE_PRODUCT_MISSING);
     } else {
@@ -135,9 +138,10 @@ static uint64_t check_line(const struct quality_frame *frame, const struct trans
         else if (frame->source != NULL && frame->source->required[REFERENCE_PRODUCT])
             codes |= code_bit(CODE_PRODUCT_UNKNOWN);
     }
-    /* With its product unknown, a promotion by category cannot be judged: it is, once the product is there. */
-    if (frame->source != NULL && frame->source->required[REFERENCE_PROMOTION] && line->promotion_id.data != NULL &&
-        (codes & code_bit(CODE_PRODUCT_UNKNOWN)) == 0)
+    /* With its product unknown, a promotion by category cannot be judged: it is, once the product is there.
+     */
+    if (frame->source != NULL && frame->source->required[REFERENCE_PROMOTION] &&
+        line->promotion_id.data != NULL && (codes & code_bit(CODE_PRODUCT_UNKNOWN)) == 0)
         codes |= check_promotion(frame, transaction, line);
     return codes;
 }
@@ -155,7 +159,8 @@ static int numbered_order(const void *left, const void *right)
     return a->at < b->at ? -1 : 1;
 }
 
-/* Marks the second and later lines of a number. Lines mostly come in order: then a look at each neighbour is enough. */
+/* Marks the second and later lines of a number. Lines mostly come in order: then a look at each neighbour is
+ * enough. */
 static void check_line_numbers(const struct transaction *transaction, struct quality_verdict *verdict)
 {
     uint32_t i = 1;
@@ -165,7 +170,7 @@ static void check_line_numbers(const struct transaction *transaction, struct qua
         return;
     struct numbered numbers[EVENT_LINES_MAX];
     for (i = 0; i < transaction->line_count; i++)
-        numbers[i] = (struct numbered){ transaction->lines[i].line_no, i };
+        numbers[i] = (struct numbered){transaction->lines[i].line_no, i};
     qsort(numbers, transaction->line_count, sizeof *numbers, numbered_order);
     for (i = 1; i < transaction->line_count; i++)
         if (numbers[i - 1].line_no == numbers[i].line_no)
@@ -194,8 +199,8 @@ struct seeks {
     struct reference_seek store, customer, products[SEEKS_MAX];
 };
 
-static uint32_t seek_products(const struct quality_frame *frame, const struct transaction *transaction, uint32_t from,
-                              struct seeks *seeks)
+static uint32_t seek_products(const struct quality_frame *frame, const struct transaction *transaction,
+                              uint32_t from, struct seeks *seeks)
 {
     uint32_t count = transaction->line_count - from;
     count = count < SEEKS_MAX ? count : SEEKS_MAX;
@@ -205,8 +210,8 @@ static uint32_t seek_products(const struct quality_frame *frame, const struct tr
     return count;
 }
 
-static void check_lines(const struct quality_frame *frame, struct transaction *transaction, struct seeks *seeks,
-                        uint32_t sought, struct quality_verdict *verdict)
+static void check_lines(const struct quality_frame *frame, struct transaction *transaction,
+                        struct seeks *seeks, uint32_t sought, struct quality_verdict *verdict)
 {
     for (uint32_t from = 0; from < transaction->line_count; from += sought) {
         if (from > 0)
@@ -237,7 +242,8 @@ static void sum_up(const struct quality_frame *frame, const struct transaction *
     }
 }
 
-void quality_check(const struct quality_frame *frame, struct transaction *transaction, struct quality_verdict *ret)
+void quality_check(const struct quality_frame *frame, struct transaction *transaction,
+                   struct quality_verdict *ret)
 {
     assert(transaction->line_count <= EVENT_LINES_MAX);
     null_if_empty(&transaction->original_transaction_id);
@@ -275,7 +281,8 @@ void quality_drop_lines(struct transaction *transaction, const struct quality_ve
     for (uint32_t i = 0; i < transaction->line_count; i++) {
         if (verdict->line_codes[i] != 0)
             continue;
-        sum += transaction->lines[i].amount_minor; /* cannot overflow: they are all positive, and so is a good sum */
+        sum += transaction->lines[i]
+                   .amount_minor; /* cannot overflow: they are all positive, and so is a good sum */
         transaction->lines[kept++] = transaction->lines[i];
     }
     transaction->line_count = kept;

@@ -1,9 +1,8 @@
 /*
  * quality.h - is a record good? Every rule that it breaks, not only the first.
- * Shape:  one decoded event in; a set of codes out, for the record and for each of its lines. Pure: no clock, no I/O.
- *         The words are made apart from the verdict, since almost all records are good.
- * Units:  as in event.h.
- * Source: DESIGN 3; schemas/codes.h says what each code means.
+ * Shape:  one decoded event in; a set of codes out, for the record and for each of its lines. Pure: no clock,
+ * no I/O. The words are made apart from the verdict, since almost all records are good. Units:  as in
+ * event.h. Source: DESIGN 3; schemas/codes.h says what each code means.
  */
 #pragma once
 
@@ -23,15 +22,16 @@ struct quality_frame {
     const struct references *references;
     struct calendar *calendar; /* of the program's time zone */
     struct text currency;      /* the program's */
-    int64_t arrived_ms;        /* broker timestamp of the raw record; of a redriven one, that of its first arrival */
+    int64_t arrived_ms; /* broker timestamp of the raw record; of a redriven one, that of its first arrival */
 };
 
 struct quality_verdict {
     uint64_t codes;        /* all, of the record and of its lines */
     uint64_t record_codes; /* those that concern the whole */
     uint32_t bad_line_count;
-    bool missing; /* a reference is not there (yet): until it is, or time is up, the list of reasons is not final */
-    int64_t sum_minor; /* of the line amounts as sent; meaningless with AMOUNT_OVERFLOW */
+    bool missing; /* a reference is not there (yet): until it is, or time is up, the list of reasons is not
+                     final */
+    int64_t sum_minor;                    /* of the line amounts as sent; meaningless with AMOUNT_OVERFLOW */
     uint64_t line_codes[EVENT_LINES_MAX]; /* the first line_count are set */
 };
 
@@ -40,18 +40,20 @@ struct quality_verdict {
     (code_bit(CODE_STORE_UNKNOWN) | code_bit(CODE_PRODUCT_UNKNOWN) | code_bit(CODE_CUSTOMER_UNKNOWN) |       \
      code_bit(CODE_PROMOTION_UNKNOWN))
 
-/* Judges a transaction. Also writes each line's category as of the event's date, and makes an empty optional text null. */
-void quality_check(const struct quality_frame *frame, struct transaction *transaction, struct quality_verdict *ret);
+/* Judges a transaction. Also writes each line's category as of the event's date, and makes an empty optional
+ * text null. */
+void quality_check(const struct quality_frame *frame, struct transaction *transaction,
+                   struct quality_verdict *ret);
 
-/* Judges a customer, product, store, promotion or inventory record. May return warnings beside rejects; a customer whose
- * address is not plausible gets mailable = false. */
+/* Judges a customer, product, store, promotion or inventory record. May return warnings beside rejects; a
+ * customer whose address is not plausible gets mailable = false. */
 uint64_t quality_check_reference(struct event *event);
 
 /* Only the rejects of a set. */
 uint64_t quality_rejects(uint64_t codes);
 
-/* What is wrong, naming field and line, "; " between: as much as fits. line: the position of one line, or QUALITY_ALL.
- * Returns to. */
+/* What is wrong, naming field and line, "; " between: as much as fits. line: the position of one line, or
+ * QUALITY_ALL. Returns to. */
 enum { QUALITY_ALL = -1 };
 char *quality_words(const struct quality_frame *frame, const struct transaction *transaction,
                     const struct quality_verdict *verdict, int line, char *to, size_t size);

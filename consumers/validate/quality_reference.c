@@ -6,7 +6,13 @@
 #define EFFECTIVE_MIN_MS INT64_C(-62135596800000) /* 0001-01-01 */
 #define EFFECTIVE_MAX_MS INT64_C(7258118400000)   /* 2200-01-01 */
 
-enum { EMAIL_SIZE_MAX = 254, EMAIL_LOCAL_SIZE_MAX = 64, LABEL_SIZE_MAX = 63, PHONE_DIGITS_MIN = 6, PHONE_DIGITS_MAX = 15 };
+enum {
+    EMAIL_SIZE_MAX = 254,
+    EMAIL_LOCAL_SIZE_MAX = 64,
+    LABEL_SIZE_MAX = 63,
+    PHONE_DIGITS_MIN = 6,
+    PHONE_DIGITS_MAX = 15
+};
 
 static bool word_char(unsigned char c)
 {
@@ -63,8 +69,8 @@ bool quality_email_plausible(struct text email)
     const char *at = memchr(email.data, '@', email.size);
     if (at == NULL)
         return false;
-    struct text local = { email.data, (uint32_t)(at - email.data) };
-    struct text domain = { at + 1, email.size - local.size - 1 };
+    struct text local = {email.data, (uint32_t)(at - email.data)};
+    struct text domain = {at + 1, email.size - local.size - 1};
     return local_plausible(local) && domain_plausible(domain);
 }
 
@@ -156,6 +162,6 @@ uint64_t quality_check_reference(struct event *event)
 
 uint64_t quality_rejects(uint64_t codes)
 {
-    return codes & ~(code_bit(CODE_EMAIL_IMPLAUSIBLE) | code_bit(CODE_PHONE_IMPLAUSIBLE) | code_bit(CODE_RULES_MISSING) |
-                     code_bit(CODE_REFUND_EXCESS));
+    return codes & ~(code_bit(CODE_EMAIL_IMPLAUSIBLE) | code_bit(CODE_PHONE_IMPLAUSIBLE) |
+                     code_bit(CODE_RULES_MISSING) | code_bit(CODE_REFUND_EXCESS));
 }

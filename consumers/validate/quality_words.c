@@ -44,8 +44,9 @@ static void add_text(struct words *words, struct text text)
         add(words, "\"%s\"%s", shown, text.size > SHOWN_MAX ? "..." : "");
 }
 
-static void add_record_code(struct words *words, const struct quality_frame *frame, const struct transaction *t,
-                            const struct quality_verdict *verdict, enum code code)
+static void add_record_code(struct words *words, const struct quality_frame *frame,
+                            const struct transaction *t, const struct quality_verdict *verdict,
+                            enum code code)
 {
     char event_time[32], arrived[32];
     add(words, "%s%s: ", words->used > 0 ? "; " : "", code_info(code)->name);
@@ -83,10 +84,12 @@ static void add_record_code(struct words *words, const struct quality_frame *fra
         add(words, ", the program's is %.*s", TEXT_ARG(frame->currency));
         return;
     case CODE_LINES_EMPTY:
-        add(words, t->line_count == 0 ? "lines is empty" : "none of the %" PRIu32 " lines is good", t->line_count);
+        add(words, t->line_count == 0 ? "lines is empty" : "none of the %" PRIu32 " lines is good",
+            t->line_count);
         return;
     case CODE_TOTAL_MISMATCH:
-        add(words, "total_amount %" PRId64 ", the lines' sum is %" PRId64, t->total_minor, verdict->sum_minor);
+        add(words, "total_amount %" PRId64 ", the lines' sum is %" PRId64, t->total_minor,
+            verdict->sum_minor);
         return;
     case CODE_AMOUNT_OVERFLOW:
         add(words, "the sum of the line amounts is beyond 64 bits");
@@ -99,13 +102,15 @@ static void add_record_code(struct words *words, const struct quality_frame *fra
     case CODE_STORE_CLOSED:
         add(words, "store_id ");
         add_text(words, t->store_id);
-        add(words, code == CODE_STORE_CLOSED ? " is not open at event_time %s" : " is unknown at event_time %s",
+        add(words,
+            code == CODE_STORE_CLOSED ? " is not open at event_time %s" : " is unknown at event_time %s",
             clock_format(t->event_time_ms, event_time, sizeof event_time));
         return;
     case CODE_CUSTOMER_UNKNOWN:
         add(words, "customer_id ");
         add_text(words, t->customer_id);
-        add(words, " is unknown at event_time %s", clock_format(t->event_time_ms, event_time, sizeof event_time));
+        add(words, " is unknown at event_time %s",
+            clock_format(t->event_time_ms, event_time, sizeof event_time));
         return;
     default:
         add(words, "%s", code_info(code)->meaning);
@@ -114,8 +119,8 @@ static void add_record_code(struct words *words, const struct quality_frame *fra
 
 static void add_line_code(struct words *words, const struct line *line, uint32_t at, enum code code)
 {
-    add(words, "%s%s: lines[%" PRIu32 "] (line_no %" PRId32 ") ", words->used > 0 ? "; " : "", code_info(code)->name, at,
-        line->line_no);
+    add(words, "%s%s: lines[%" PRIu32 "] (line_no %" PRId32 ") ", words->used > 0 ? "; " : "",
+        code_info(code)->name, at, line->line_no);
     switch ((int)code) {
     case CODE_PRODUCT_MISSING:
     case CODE_PRODUCT_UNKNOWN:
@@ -136,8 +141,8 @@ static void add_line_code(struct words *words, const struct line *line, uint32_t
         return;
     case CODE_LINE_AMOUNT_MISMATCH:
     case CODE_AMOUNT_OVERFLOW:
-        add(words, "amount %" PRId64 ", but %" PRId64 " x %" PRId64 " - %" PRId64 " is %s", line->amount_minor,
-            line->quantity, line->unit_price_minor, line->discount_minor,
+        add(words, "amount %" PRId64 ", but %" PRId64 " x %" PRId64 " - %" PRId64 " is %s",
+            line->amount_minor, line->quantity, line->unit_price_minor, line->discount_minor,
             code == CODE_AMOUNT_OVERFLOW ? "beyond 64 bits" : "not that");
         return;
     case CODE_PROMOTION_UNKNOWN:
@@ -156,7 +161,7 @@ static void add_line_code(struct words *words, const struct line *line, uint32_t
 char *quality_words(const struct quality_frame *frame, const struct transaction *transaction,
                     const struct quality_verdict *verdict, int line, char *to, size_t size)
 {
-    struct words words = { to, size, 0 };
+    struct words words = {to, size, 0};
     to[0] = '\0';
     for (int code = 1; line == QUALITY_ALL && code < CODE_COUNT; code++)
         if ((verdict->record_codes & code_bit((enum code)code)) != 0)
@@ -196,7 +201,7 @@ static void add_reference_value(struct words *words, const struct event *event, 
 
 char *quality_reference_words(const struct event *event, uint64_t codes, char *to, size_t size)
 {
-    struct words words = { to, size, 0 };
+    struct words words = {to, size, 0};
     to[0] = '\0';
     for (int code = 1; code < CODE_COUNT; code++) {
         if ((codes & code_bit((enum code)code)) == 0)

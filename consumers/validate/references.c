@@ -1,7 +1,8 @@
 /*
- * Each kind is a table: slots of (tag, entry number) probed linearly, and entries of one cache line in a growing array,
- * which hold a short id and a single version, by far the most common, in place. Longer ids lie in an arena whose blocks
- * never move. Customers, who may be many, are a table of their own: 16 bytes each, one cache miss a lookup.
+ * Each kind is a table: slots of (tag, entry number) probed linearly, and entries of one cache line in a
+ * growing array, which hold a short id and a single version, by far the most common, in place. Longer ids lie
+ * in an arena whose blocks never move. Customers, who may be many, are a table of their own: 16 bytes each,
+ * one cache miss a lookup.
  */
 #include "consumers/validate/references.h"
 
@@ -10,12 +11,12 @@
 #include <string.h>
 #include <sys/mman.h>
 
-enum { ARENA_BLOCK_SIZE = 64 << 10, SLOTS_FIRST = 1 << 8, ID_HERE_SIZE = 40, LINE_SIZE = 64, HUGE_SIZE = 2 << 20 };
-
-struct reference_promotion {
-    int32_t start_day, end_day;
-    uint32_t product_count, category_count;
-    struct text *products, *categories; /* sorted by bytes; the bytes follow in the same allocation */
+enum {
+    ARENA_BLOCK_SIZE = 64 << 10,
+    SLOTS_FIRST = 1 << 8,
+    ID_HERE_SIZE = 40,
+    LINE_SIZE = 64,
+    HUGE_SIZE = 2 << 20
 };
 
 struct version {
@@ -94,14 +95,14 @@ static struct text keep(struct references *references, struct text text)
     if (block == NULL || block->size - block->used < text.size) {
         size_t size = text.size > ARENA_BLOCK_SIZE ? text.size : ARENA_BLOCK_SIZE;
         block = must(malloc(sizeof *block + size));
-        *block = (struct block){ .next = references->arena, .size = size };
+        *block = (struct block){.next = references->arena, .size = size};
         references->arena = block;
     }
     char *to = block->bytes + block->used;
     if (text.size > 0)
         memcpy(to, text.data, text.size);
     block->used += text.size;
-    return (struct text){ to, text.size };
+    return (struct text){to, text.size};
 }
 
 static uint64_t load(const char *from, uint32_t size)
@@ -173,7 +174,7 @@ static void slot_put(struct slot *slots, size_t slot_count, uint64_t h, uint32_t
     size_t at = h & (slot_count - 1);
     while (slots[at].entry != 0)
         at = (at + 1) & (slot_count - 1);
-    slots[at] = (struct slot){ .tag = (uint32_t)(h >> 32), .entry = entry };
+    slots[at] = (struct slot){.tag = (uint32_t)(h >> 32), .entry = entry};
 }
 
 /* Large tables are read at random: huge pages spare a miss of the address translation for each. */
@@ -194,7 +195,7 @@ static void table_grow_slots(struct table *table)
     memset(slots, 0, slot_count * sizeof *slots);
     for (size_t i = 0; i < table->entry_count; i++) {
         const struct entry *entry = &table->entries[i];
-        slot_put(slots, slot_count, hash((struct text){ entry_id(entry), entry->id_size }), (uint32_t)i + 1);
+        slot_put(slots, slot_count, hash((struct text){entry_id(entry), entry->id_size}), (uint32_t)i + 1);
     }
     free(table->slots);
     table->slots = slots;
@@ -222,7 +223,8 @@ static struct known *customer_slot(const struct customers *customers, uint64_t h
 
 static void customers_grow(struct customers *customers)
 {
-    struct customers larger = { .slot_count = customers->slot_count == 0 ? SLOTS_FIRST : customers->slot_count * 2 };
+    struct customers larger = {.slot_count =
+                                   customers->slot_count == 0 ? SLOTS_FIRST : customers->slot_count * 2};
     larger.slots = table_memory(larger.slot_count * sizeof *larger.slots);
     memset(larger.slots, 0, larger.slot_count * sizeof *larger.slots);
     for (size_t i = 0; i < customers->slot_count; i++)
@@ -240,7 +242,7 @@ static struct entry *table_add(struct references *references, struct table *tabl
     if (table->entry_count == table->entry_capacity)
         table_grow_entries(table);
     struct entry *entry = &table->entries[table->entry_count++];
-    *entry = (struct entry){ .id_size = id.size };
+    *entry = (struct entry){.id_size = id.size};
     if (id.size <= ID_HERE_SIZE)
         memcpy(entry->id.here, id.data, id.size);
     else
@@ -267,7 +269,7 @@ static const struct version *entry_at(const struct entry *entry, int64_t time_ms
 static void version_drop(enum reference_kind kind, struct version *version)
 {
     if (kind == REFERENCE_PROMOTION)
-        free(version->promotion);
+        reference_promotion_free(version->promotion);
 }
 
 static void entry_put(struct entry *entry, enum reference_kind kind, struct version version)
@@ -341,53 +343,11 @@ static uint32_t name_number(struct references *references, struct text name)
             return i;
     if (references->name_count == references->name_capacity) {
         references->name_capacity = references->name_capacity == 0 ? 32 : 2 * references->name_capacity;
-        references->names = must(realloc(references->names, references->name_capacity * sizeof *references->names));
+        references->names =
+            must(realloc(references->names, references->name_capacity * sizeof *references->names));
     }
     references->names[references->name_count++] = keep(references, name);
     return references->name_count;
-}
-
-static int text_order(const void *left, const void *right)
-{
-    const struct text *a = left, *b = right;
-    uint32_t size = a->size < b->size ? a->size : b->size;
-    int order = size == 0 ? 0 : memcmp(a->data, b->data, size);
-    return order != 0 ? order : (a->size > b->size) - (a->size < b->size);
-}
-
-static struct text *list_copy(struct text *to, const struct text *from, uint32_t count, char **bytes)
-{
-    for (uint32_t i = 0; i < count; i++) {
-        if (from[i].size > 0)
-            memcpy(*bytes, from[i].data, from[i].size);
-        to[i] = (struct text){ *bytes, from[i].size };
-        *bytes += from[i].size;
-    }
-    if (count > 0)
-        qsort(to, count, sizeof *to, text_order);
-    return to;
-}
-
-static struct reference_promotion *promotion_copy(const struct promotion *promotion)
-{
-    size_t lists = (size_t)promotion->product_count + promotion->category_count;
-    size_t bytes = 0;
-    for (uint32_t i = 0; i < promotion->product_count; i++)
-        bytes += promotion->product_ids[i].size;
-    for (uint32_t i = 0; i < promotion->category_count; i++)
-        bytes += promotion->categories[i].size;
-    struct reference_promotion *copy = must(malloc(sizeof *copy + lists * sizeof(struct text) + bytes));
-    struct text *texts = (struct text *)(copy + 1);
-    char *at = (char *)(texts + lists);
-    *copy = (struct reference_promotion){
-        .start_day = promotion->start_day,
-        .end_day = promotion->end_day,
-        .product_count = promotion->product_count,
-        .category_count = promotion->category_count,
-    };
-    copy->products = list_copy(texts, promotion->product_ids, promotion->product_count, &at);
-    copy->categories = list_copy(texts + promotion->product_count, promotion->categories, promotion->category_count, &at);
-    return copy;
 }
 
 static struct entry *entry_of(struct references *references, enum reference_kind kind, struct text id)
@@ -409,7 +369,7 @@ static void put_customer(struct customers *customers, const struct customer *cus
     uint64_t h = hash(customer->customer_id);
     struct known *known = customer_slot(customers, h);
     if (known->hash == 0) {
-        *known = (struct known){ h, customer->effective_from_ms };
+        *known = (struct known){h, customer->effective_from_ms};
         customers->count++;
     } else if (customer->effective_from_ms < known->from_ms) {
         known->from_ms = customer->effective_from_ms;
@@ -419,7 +379,7 @@ static void put_customer(struct customers *customers, const struct customer *cus
 void references_put(struct references *references, const struct event *event)
 {
     struct entry *entry;
-    struct version version = { 0 };
+    struct version version = {0};
     if (event->kind == EVENT_CUSTOMER) {
         put_customer(&references->customers, &event->customer);
     } else if (event->kind == EVENT_PRODUCT) {
@@ -444,7 +404,7 @@ void references_put(struct references *references, const struct event *event)
         if (entry == NULL)
             return;
         version.from_ms = event->promotion.effective_from_ms;
-        version.promotion = promotion_copy(&event->promotion);
+        version.promotion = reference_promotion_new(&event->promotion);
         entry_put(entry, REFERENCE_PROMOTION, version);
     }
 }
@@ -504,20 +464,21 @@ bool references_store(const struct references *references, const struct referenc
     return true;
 }
 
-bool references_product(const struct references *references, const struct reference_seek *seek, int64_t time_ms,
-                        struct reference_product *ret)
+bool references_product(const struct references *references, const struct reference_seek *seek,
+                        int64_t time_ms, struct reference_product *ret)
 {
     assert(seek->kind == REFERENCE_PRODUCT);
     const struct version *version = find_at(references, seek, time_ms);
     if (version == NULL)
         return false;
     uint32_t category = version->product.category;
-    ret->category = category == 0 ? (struct text){ NULL, 0 } : references->names[category - 1];
+    ret->category = category == 0 ? (struct text){NULL, 0} : references->names[category - 1];
     ret->active = version->product.active;
     return true;
 }
 
-bool references_customer(const struct references *references, const struct reference_seek *seek, int64_t time_ms)
+bool references_customer(const struct references *references, const struct reference_seek *seek,
+                         int64_t time_ms)
 {
     assert(seek->kind == REFERENCE_CUSTOMER);
     if (seek->id.size == 0 || references->customers.slot_count == 0)
@@ -537,23 +498,4 @@ const struct reference_promotion *references_promotion(const struct references *
     if (version == NULL)
         version = entry->version_count > 1 ? &entry->many[0] : &entry->one;
     return version->promotion;
-}
-
-bool reference_promotion_runs(const struct reference_promotion *promotion, int32_t day)
-{
-    return promotion->start_day <= day && day <= promotion->end_day;
-}
-
-static bool list_has(const struct text *list, uint32_t count, struct text text)
-{
-    return text.data != NULL && count > 0 && bsearch(&text, list, count, sizeof *list, text_order) != NULL;
-}
-
-bool reference_promotion_covers(const struct reference_promotion *promotion, struct text product_id,
-                                struct text category)
-{
-    if (promotion->product_count == 0 && promotion->category_count == 0)
-        return true;
-    return list_has(promotion->products, promotion->product_count, product_id) ||
-           list_has(promotion->categories, promotion->category_count, category);
 }

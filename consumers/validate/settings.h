@@ -1,9 +1,8 @@
 /*
  * settings.h - deploy/validation.conf: what is asked of each source.
- * Shape:  a list of sources, each with its references, limits and what a bad line does; the one named "default" is for
- *         all that are not listed.
- * Units:  _ms is int64 ms.
- * Errors: LL_FATAL with file and line: an unknown key, a bad value, a source named twice.
+ * Shape:  a list of sources, each with its references, limits and what a bad line does; the one named
+ * "default" is for all that are not listed. Units:  _ms is int64 ms. Errors: LL_FATAL with file and line: an
+ * unknown key, a bad value, a source named twice.
  */
 #pragma once
 
@@ -23,8 +22,8 @@ struct settings_source {
     bool required[REFERENCE_KINDS];
     int64_t lateness_ms; /* INT64_MAX: unlimited */
     int64_t skew_ms;
-    bool reject_line;    /* a bad line goes alone; else the transaction goes */
-    bool allow_refused;  /* its refused records never pause a partition */
+    bool reject_line;   /* a bad line goes alone; else the transaction goes */
+    bool allow_refused; /* its refused records never pause a partition */
 };
 
 struct settings {

@@ -5,15 +5,16 @@
 #include <malloc.h>
 #include <stdlib.h>
 
-const enum topic VALIDATE_TOPICS[] = { TOPIC_STORES,     TOPIC_PRODUCTS,     TOPIC_CUSTOMERS,         TOPIC_PROMOTIONS,
-                                       TOPIC_INVENTORY,  TOPIC_TRANSACTIONS, TOPIC_TRANSACTIONS_RETRY };
+const enum topic VALIDATE_TOPICS[] = {
+    TOPIC_STORES,    TOPIC_PRODUCTS,     TOPIC_CUSTOMERS,         TOPIC_PROMOTIONS,
+    TOPIC_INVENTORY, TOPIC_TRANSACTIONS, TOPIC_TRANSACTIONS_RETRY};
 const size_t VALIDATE_TOPIC_COUNT = sizeof VALIDATE_TOPICS / sizeof VALIDATE_TOPICS[0];
 
 enum {
-    IDLE_MS = 50,          /* longest wait with nothing to do: references and commands are looked at after it */
-    PATIENCE_MS = 5,       /* a batch that nothing more comes to for so long is committed */
-    BACK_OFF_MS = 500,     /* after a failure of the environment */
-    CLOCK_EVERY = 64,      /* records between two looks at the clock */
+    IDLE_MS = 50,      /* longest wait with nothing to do: references and commands are looked at after it */
+    PATIENCE_MS = 5,   /* a batch that nothing more comes to for so long is committed */
+    BACK_OFF_MS = 500, /* after a failure of the environment */
+    CLOCK_EVERY = 64,  /* records between two looks at the clock */
     REFERENCES_MS = 30000, /* sales wait no longer for raw references that do not come forward */
     RECORD_BUFFER_SIZE = 64 << 10,
     BUSY_COUNT = 20000, /* records after which, and ... */
@@ -49,10 +50,11 @@ struct text batch_encode(struct validate *v, const struct event *event)
             abort();
     }
     size_t size = codec_write(v->needs.codec, event, v->buffer, v->buffer_size);
-    return (struct text){ v->buffer, (uint32_t)size };
+    return (struct text){v->buffer, (uint32_t)size};
 }
 
-/* Outputs, dead letters, control records and the offsets of all that was decided: in at once, or not at all. */
+/* Outputs, dead letters, control records and the offsets of all that was decided: in at once, or not at all.
+ */
 static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
 {
     size_t count = v->started ? parts_positions(v) : 0;
@@ -61,8 +63,8 @@ static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
     int64_t began_ms = steady_ms(v);
     enum ll_status status = batch_open(v, err);
     if (status == LL_OK && count > 0)
-        status = v->needs.producer.ops->send_offsets(v->needs.producer.self, &v->needs.consumer, v->positions, count,
-                                                     err);
+        status = v->needs.producer.ops->send_offsets(v->needs.producer.self, &v->needs.consumer, v->positions,
+                                                     count, err);
     if (status == LL_OK) {
         status = v->needs.producer.ops->commit(v->needs.producer.self, err);
         v->open = status == LL_OK ? false : v->open;
@@ -87,7 +89,7 @@ static enum ll_status batch_abort(struct validate *v, struct ll_err *err)
         status = v->needs.producer.ops->abort(v->needs.producer.self, &own);
     v->open = false;
     v->record_count = 0;
-    v->tally = (struct tally){ 0 };
+    v->tally = (struct tally){0};
     metric_add(v->metrics.aborts, 1);
     parts_forget(v);
     if (status == LL_FATAL)
@@ -108,7 +110,8 @@ static enum ll_status on_assigned(struct validate *v, struct ll_err *err)
 {
     size_t count;
     bool lost;
-    const struct bus_position *changed = v->needs.consumer.ops->changed(v->needs.consumer.self, &count, &lost);
+    const struct bus_position *changed =
+        v->needs.consumer.ops->changed(v->needs.consumer.self, &count, &lost);
     enum ll_status status = parts_assign(v, changed, count, err);
     log_line(LOG_INFO, "partitions_assigned", "count=%zu", count);
     v->assigned = true;
@@ -135,7 +138,8 @@ static enum ll_status on_revoked(struct validate *v, struct ll_err *err)
     return status == LL_OK ? stopped : status;
 }
 
-/* Sales flow once every reference that was sent before them is known: until then the reference topics alone. */
+/* Sales flow once every reference that was sent before them is known: until then the reference topics alone.
+ */
 static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
 {
     int64_t now_ms = steady_ms(v);
@@ -143,8 +147,10 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
         v->phase = PHASE_REFERENCES;
         v->busy_ms = now_ms;
         v->busy_count = BUSY_COUNT; /* what was read ahead of the references is idle now */
-        log_line(LOG_INFO, "references_loaded", "stores=%zu products=%zu customers=%zu promotions=%zu rules_version=%d",
-                 references_count(v->references, REFERENCE_STORE), references_count(v->references, REFERENCE_PRODUCT),
+        log_line(LOG_INFO, "references_loaded",
+                 "stores=%zu products=%zu customers=%zu promotions=%zu rules_version=%d",
+                 references_count(v->references, REFERENCE_STORE),
+                 references_count(v->references, REFERENCE_PRODUCT),
                  references_count(v->references, REFERENCE_CUSTOMER),
                  references_count(v->references, REFERENCE_PROMOTION), v->rules_version);
     }
@@ -170,7 +176,8 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
     return LL_OK;
 }
 
-static enum ll_status on_record(struct validate *v, struct bus_record *record, int64_t now_ms, struct ll_err *err)
+static enum ll_status on_record(struct validate *v, struct bus_record *record, int64_t now_ms,
+                                struct ll_err *err)
 {
     if (!v->started) { /* left from before an abort: it comes again */
         v->needs.consumer.ops->release(v->needs.consumer.self, record);
@@ -179,8 +186,8 @@ static enum ll_status on_record(struct validate *v, struct bus_record *record, i
     struct part *part = part_of(v, record->topic, record->partition);
     if (part == NULL || !part->started) {
         v->needs.consumer.ops->release(v->needs.consumer.self, record);
-        return ll_fail(err, LL_FATAL, "kafka: a record of %s/%d came, which is not ours", topic_name(record->topic),
-                       record->partition);
+        return ll_fail(err, LL_FATAL, "kafka: a record of %s/%d came, which is not ours",
+                       topic_name(record->topic), record->partition);
     }
     part->last_record_ms = now_ms;
     if (record->topic != TOPIC_TRANSACTIONS && record->topic != TOPIC_TRANSACTIONS_RETRY)
@@ -204,7 +211,8 @@ static enum ll_status take_batch(struct validate *v, struct ll_err *err)
     struct bus_record record;
     int64_t now_ms = steady_ms(v);
     enum ll_status status = LL_OK;
-    for (int looks = 1; status == LL_OK && v->record_count < v->needs.config->validate.batch_events; looks++) {
+    for (int looks = 1; status == LL_OK && v->record_count < v->needs.config->validate.batch_events;
+         looks++) {
         if (looks % CLOCK_EVERY == 0)
             now_ms = steady_ms(v);
         int timeout_ms = wait_ms(v, now_ms);
@@ -289,6 +297,7 @@ struct validate *validate_new(const struct validate_needs *needs)
     v->feed_scratch = codec_scratch_new();
     parts_init(v);
     report_init(v);
+    report_round(v); /* not ready before the references are there */
     return v;
 }
 

@@ -6,9 +6,11 @@
 
 static void put_product(struct references *references, const char *id, const char *category, int64_t from_ms)
 {
-    struct event event = { .kind = EVENT_PRODUCT };
-    event.product = (struct product){ .product_id = text_of(id), .category = text_of(category),
-                                      .effective_from_ms = from_ms, .active = true };
+    struct event event = {.kind = EVENT_PRODUCT};
+    event.product = (struct product){.product_id = text_of(id),
+                                     .category = text_of(category),
+                                     .effective_from_ms = from_ms,
+                                     .active = true};
     references_put(references, &event);
 }
 
@@ -73,8 +75,8 @@ Test(validate_references, a_version_that_comes_again_replaces_itself)
 Test(validate_references, a_customer_is_known_from_its_earliest_version)
 {
     struct references *references = references_new();
-    struct event event = { .kind = EVENT_CUSTOMER };
-    event.customer = (struct customer){ .customer_id = TEXT("C"), .effective_from_ms = 200 };
+    struct event event = {.kind = EVENT_CUSTOMER};
+    event.customer = (struct customer){.customer_id = TEXT("C"), .effective_from_ms = 200};
     references_put(references, &event);
     cr_assert_not(knows_customer(references, "C", 100));
     event.customer.effective_from_ms = 100;
@@ -90,11 +92,16 @@ Test(validate_references, a_customer_is_known_from_its_earliest_version)
 Test(validate_references, promotions_before_their_first_version_and_by_list)
 {
     struct references *references = references_new();
-    struct text products[] = { TEXT("P2"), TEXT("P1"), TEXT("P10") }, categories[] = { TEXT("tea") };
-    struct event event = { .kind = EVENT_PROMOTION };
-    event.promotion = (struct promotion){ .promotion_id = TEXT("A"), .effective_from_ms = 100, .start_day = 3,
-                                          .end_day = 5, .product_ids = products, .product_count = 3,
-                                          .categories = categories, .category_count = 1 };
+    struct text products[] = {TEXT("P2"), TEXT("P1"), TEXT("P10")}, categories[] = {TEXT("tea")};
+    struct event event = {.kind = EVENT_PROMOTION};
+    event.promotion = (struct promotion){.promotion_id = TEXT("A"),
+                                         .effective_from_ms = 100,
+                                         .start_day = 3,
+                                         .end_day = 5,
+                                         .product_ids = products,
+                                         .product_count = 3,
+                                         .categories = categories,
+                                         .category_count = 1};
     references_put(references, &event);
     event.promotion.effective_from_ms = 200;
     event.promotion.end_day = 9;
@@ -111,7 +118,7 @@ Test(validate_references, promotions_before_their_first_version_and_by_list)
     cr_assert(reference_promotion_covers(early, TEXT("P1"), TEXT("cake")));
     cr_assert(reference_promotion_covers(early, TEXT("P9"), TEXT("tea")));
     cr_assert_not(reference_promotion_covers(early, TEXT("P"), TEXT("te")));
-    cr_assert_not(reference_promotion_covers(early, TEXT("P9"), (struct text){ NULL, 0 }));
+    cr_assert_not(reference_promotion_covers(early, TEXT("P9"), (struct text){NULL, 0}));
     cr_assert(reference_promotion_covers(late, TEXT("P9"), TEXT("cake")), "both lists empty: every product");
     references_free(references);
 }
@@ -149,7 +156,7 @@ Test(validate_references, a_million_customers_of_three_kinds_of_id)
 {
     enum { EACH = 350000 };
     struct references *references = references_new();
-    struct event event = { .kind = EVENT_CUSTOMER };
+    struct event event = {.kind = EVENT_CUSTOMER};
     char id[64];
     for (int form = 0; form < 3; form++)
         for (int i = 0; i < EACH; i++) {

@@ -5,9 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const enum topic FEED[] = { TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
-                                   TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS };
-static const enum topic JUDGED[] = { TOPIC_STORES, TOPIC_PRODUCTS, TOPIC_CUSTOMERS, TOPIC_PROMOTIONS };
+static const enum topic FEED[] = {TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
+                                  TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS};
+static const enum topic JUDGED[] = {TOPIC_STORES, TOPIC_PRODUCTS, TOPIC_CUSTOMERS, TOPIC_PROMOTIONS};
 
 static char *copy(const char *from, size_t size)
 {
@@ -21,16 +21,20 @@ static char *copy(const char *from, size_t size)
     return to;
 }
 
-static struct world_record record_of(struct text key, struct text value, const struct bus_header *headers, size_t count,
-                                     int64_t timestamp_ms)
+static struct world_record record_of(struct text key, struct text value, const struct bus_header *headers,
+                                     size_t count, int64_t timestamp_ms)
 {
-    struct world_record record = { .key = copy(key.data, key.size), .value = copy(value.data, value.size),
-                                   .key_size = key.size, .value_size = value.size,
-                                   .timestamp_ms = timestamp_ms, .header_count = count };
+    struct world_record record = {.key = copy(key.data, key.size),
+                                  .value = copy(value.data, value.size),
+                                  .key_size = key.size,
+                                  .value_size = value.size,
+                                  .timestamp_ms = timestamp_ms,
+                                  .header_count = count};
     for (size_t i = 0; i < count; i++) {
-        record.headers[i].name = (struct text){ copy(headers[i].name.data, headers[i].name.size), headers[i].name.size };
+        record.headers[i].name =
+            (struct text){copy(headers[i].name.data, headers[i].name.size), headers[i].name.size};
         record.headers[i].value =
-            (struct text){ copy(headers[i].value.data, headers[i].value.size), headers[i].value.size };
+            (struct text){copy(headers[i].value.data, headers[i].value.size), headers[i].value.size};
     }
     return record;
 }
@@ -76,13 +80,17 @@ static bool is_assigned(const struct world *world, enum topic topic, int32_t par
     return false;
 }
 
-static void fill(struct world_log *log, enum topic topic, int32_t partition, int64_t offset, struct bus_record *ret)
+static void fill(struct world_log *log, enum topic topic, int32_t partition, int64_t offset,
+                 struct bus_record *ret)
 {
     struct world_record *record = log->records[offset];
-    *ret = (struct bus_record){ .topic = topic, .partition = partition, .offset = offset,
-                                .timestamp_ms = record->timestamp_ms,
-                                .key = { record->key, record->key_size }, .value = { record->value, record->value_size },
-                                .held = record };
+    *ret = (struct bus_record){.topic = topic,
+                               .partition = partition,
+                               .offset = offset,
+                               .timestamp_ms = record->timestamp_ms,
+                               .key = {record->key, record->key_size},
+                               .value = {record->value, record->value_size},
+                               .held = record};
 }
 
 static enum bus_event world_poll(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err)
@@ -127,7 +135,8 @@ static const struct bus_position *world_changed(void *self, size_t *ret_count, b
     return world->assigned;
 }
 
-static enum ll_status world_start_at(void *self, const struct bus_position *from, size_t count, struct ll_err *err)
+static enum ll_status world_start_at(void *self, const struct bus_position *from, size_t count,
+                                     struct ll_err *err)
 {
     struct world *world = self;
     (void)err;
@@ -160,7 +169,8 @@ static void world_release(void *self, struct bus_record *record)
     record->held = NULL;
 }
 
-static size_t world_headers(void *self, const struct bus_record *record, struct bus_header ret[BUS_HEADERS_MAX])
+static size_t world_headers(void *self, const struct bus_record *record,
+                            struct bus_header ret[BUS_HEADERS_MAX])
 {
     (void)self;
     const struct world_record *kept = record->held;
@@ -175,7 +185,8 @@ static int64_t world_position(void *self, enum topic topic, int32_t partition)
     return world->logs[topic][partition].polled;
 }
 
-static enum ll_status world_pause(void *self, enum topic topic, int32_t partition, bool paused, struct ll_err *err)
+static enum ll_status world_pause(void *self, enum topic topic, int32_t partition, bool paused,
+                                  struct ll_err *err)
 {
     struct world *world = self;
     (void)err;
@@ -214,8 +225,8 @@ static enum ll_status world_begin(void *self, struct ll_err *err)
     return LL_OK;
 }
 
-static enum ll_status world_send_offsets(void *self, struct bus_consumer *consumer, const struct bus_position *next,
-                                         size_t count, struct ll_err *err)
+static enum ll_status world_send_offsets(void *self, struct bus_consumer *consumer,
+                                         const struct bus_position *next, size_t count, struct ll_err *err)
 {
     struct world *world = self;
     (void)consumer;
@@ -251,7 +262,7 @@ static enum ll_status world_commit(void *self, struct ll_err *err)
         world_abort(world, err);
         return ll_fail(err, LL_RETRY, "the transaction was aborted");
     }
-    bool marked[TOPIC_COUNT][WORLD_PARTITIONS] = { { false } };
+    bool marked[TOPIC_COUNT][WORLD_PARTITIONS] = {{false}};
     for (size_t i = 0; i < world->pending_count; i++) {
         append(&world->logs[world->pending[i].topic][world->pending[i].partition], world->pending[i].record);
         marked[world->pending[i].topic][world->pending[i].partition] = true;
@@ -259,7 +270,7 @@ static enum ll_status world_commit(void *self, struct ll_err *err)
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
         for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++)
             if (marked[topic][partition])
-                append(&world->logs[topic][partition], (struct world_record){ .is_marker = true });
+                append(&world->logs[topic][partition], (struct world_record){.is_marker = true});
     for (size_t i = 0; i < world->pending_offset_count; i++) {
         const struct bus_position *next = &world->pending_offsets[i];
         struct world_log *log = &world->logs[next->topic][next->partition];
@@ -387,8 +398,14 @@ static const struct feed_ops FEED_OPS = {
     .judged = feed_judged,
 };
 
-static int64_t clock_wall(void *self) { return ((struct world *)self)->wall_ms; }
-static int64_t clock_steady(void *self) { return ((struct world *)self)->steady_ms; }
+static int64_t clock_wall(void *self)
+{
+    return ((struct world *)self)->wall_ms;
+}
+static int64_t clock_steady(void *self)
+{
+    return ((struct world *)self)->steady_ms;
+}
 
 /* The world itself. */
 
@@ -400,22 +417,28 @@ void world_open(struct world *world)
     world->steady_ms = 1000000;
     config_defaults(&world->config);
     snprintf(world->config.program.currency, sizeof world->config.program.currency, "GBP");
-    cr_assert_eq(topics_load(LENS_SOURCE_DIR "/topics.conf", &world->topics, &world->err), LL_OK, "%s", world->err.text);
+    cr_assert_eq(topics_load(LENS_SOURCE_DIR "/topics.conf", &world->topics, &world->err), LL_OK, "%s",
+                 world->err.text);
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
         if (partitions(world, (enum topic)topic) > WORLD_PARTITIONS)
             world->topics.facts[topic].partitions = WORLD_PARTITIONS;
-    cr_assert_eq(settings_load(LENS_SOURCE_DIR "/deploy/validation.conf", &world->settings, &world->err), LL_OK, "%s",
-                 world->err.text);
+    cr_assert_eq(settings_load(LENS_SOURCE_DIR "/deploy/validation.conf", &world->settings, &world->err),
+                 LL_OK, "%s", world->err.text);
     cr_assert_eq(calendar_new("Europe/London", &world->calendar, &world->err), LL_OK);
-    cr_assert_eq(codec_new(LENS_SOURCE_DIR "/schemas", NULL, &world->codec, &world->err), LL_OK, "%s", world->err.text);
+    cr_assert_eq(codec_new(LENS_SOURCE_DIR "/schemas", NULL, &world->codec, &world->err), LL_OK, "%s",
+                 world->err.text);
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
         for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++)
             world->logs[topic][partition].committed = -1;
-    struct event product = { .kind = EVENT_PRODUCT, .product = { .product_id = TEXT("P1"), .category = TEXT("tea"),
-                                                                 .active = true, .source = TEXT("pos"),
-                                                                 .source_ref = TEXT("t:1") } };
-    struct event store = { .kind = EVENT_STORE, .store = { .store_id = TEXT("S1"), .source = TEXT("pos"),
-                                                           .source_ref = TEXT("t:1") } };
+    struct event product = {.kind = EVENT_PRODUCT,
+                            .product = {.product_id = TEXT("P1"),
+                                        .category = TEXT("tea"),
+                                        .active = true,
+                                        .source = TEXT("pos"),
+                                        .source_ref = TEXT("t:1")}};
+    struct event store = {
+        .kind = EVENT_STORE,
+        .store = {.store_id = TEXT("S1"), .source = TEXT("pos"), .source_ref = TEXT("t:1")}};
     world_put_event(world, TOPIC_PRODUCTS, 0, TEXT("P1"), &product);
     world_put_event(world, TOPIC_STORES, 0, TEXT("S1"), &store);
     world_put_customer(world, "C1");
@@ -429,10 +452,10 @@ void world_start(struct world *world)
         .settings = &world->settings,
         .codec = world->codec,
         .calendar = world->calendar,
-        .clock = { clock_wall, clock_steady, world },
-        .consumer = { &CONSUMER, world },
-        .producer = { &PRODUCER, world },
-        .feed = { &FEED_OPS, world },
+        .clock = {clock_wall, clock_steady, world},
+        .consumer = {&CONSUMER, world},
+        .producer = {&PRODUCER, world},
+        .feed = {&FEED_OPS, world},
         .group = "lens-validate",
     };
     world->assigned_count = world->event_count = 0;
@@ -448,8 +471,8 @@ void world_start(struct world *world)
     for (size_t i = 0; i < VALIDATE_TOPIC_COUNT; i++)
         for (int32_t partition = 0; partition < partitions(world, VALIDATE_TOPICS[i]); partition++)
             world->assigned[world->assigned_count++] =
-                (struct bus_position){ VALIDATE_TOPICS[i], partition, BUS_COMMITTED };
-    world->events[world->event_count++] = (struct world_event){ BUS_ASSIGNED, false };
+                (struct bus_position){VALIDATE_TOPICS[i], partition, BUS_COMMITTED};
+    world->events[world->event_count++] = (struct world_event){BUS_ASSIGNED, false};
     world->validate = validate_new(&needs);
 }
 
@@ -496,14 +519,15 @@ void world_settle(struct world *world)
 
 void world_rebalance(struct world *world, bool lost)
 {
-    world->events[world->event_count++] = (struct world_event){ BUS_REVOKED, lost };
-    world->events[world->event_count++] = (struct world_event){ BUS_ASSIGNED, false };
+    world->events[world->event_count++] = (struct world_event){BUS_REVOKED, lost};
+    world->events[world->event_count++] = (struct world_event){BUS_ASSIGNED, false};
 }
 
-int64_t world_put(struct world *world, enum topic topic, int32_t partition, struct text key, struct text value,
-                  const struct bus_header *headers, size_t header_count)
+int64_t world_put(struct world *world, enum topic topic, int32_t partition, struct text key,
+                  struct text value, const struct bus_header *headers, size_t header_count)
 {
-    return append(&world->logs[topic][partition], record_of(key, value, headers, header_count, world->wall_ms));
+    return append(&world->logs[topic][partition],
+                  record_of(key, value, headers, header_count, world->wall_ms));
 }
 
 int64_t world_put_event(struct world *world, enum topic topic, int32_t partition, struct text key,
@@ -512,25 +536,34 @@ int64_t world_put_event(struct world *world, enum topic topic, int32_t partition
     char value[8192];
     size_t size = codec_write(world->codec, event, value, sizeof value);
     cr_assert(size > 0);
-    return world_put(world, topic, partition, key, (struct text){ value, (uint32_t)size }, NULL, 0);
+    return world_put(world, topic, partition, key, (struct text){value, (uint32_t)size}, NULL, 0);
 }
 
 struct event world_sale(const struct world *world, const char *id, struct line *lines)
 {
-    lines[0] = (struct line){ .line_no = 1, .product_id = TEXT("P1"), .quantity = 2, .unit_price_minor = 500,
-                              .amount_minor = 1000 };
+    lines[0] = (struct line){
+        .line_no = 1, .product_id = TEXT("P1"), .quantity = 2, .unit_price_minor = 500, .amount_minor = 1000};
     return (struct event){
         .kind = EVENT_TRANSACTION,
-        .transaction = { .transaction_id = text_of(id), .event_time_ms = world->wall_ms - 1000, .store_id = TEXT("S1"),
-                         .customer_id = TEXT("C1"), .currency = TEXT("GBP"), .has_total = true, .total_minor = 1000,
-                         .source = TEXT("pos"), .source_ref = TEXT("till:1"), .lines = lines, .line_count = 1 },
+        .transaction = {.transaction_id = text_of(id),
+                        .event_time_ms = world->wall_ms - 1000,
+                        .store_id = TEXT("S1"),
+                        .customer_id = TEXT("C1"),
+                        .currency = TEXT("GBP"),
+                        .has_total = true,
+                        .total_minor = 1000,
+                        .source = TEXT("pos"),
+                        .source_ref = TEXT("till:1"),
+                        .lines = lines,
+                        .line_count = 1},
     };
 }
 
 void world_put_customer(struct world *world, const char *id)
 {
-    struct event event = { .kind = EVENT_CUSTOMER, .customer = { .customer_id = text_of(id), .source = TEXT("pos"),
-                                                                 .source_ref = TEXT("t:1") } };
+    struct event event = {
+        .kind = EVENT_CUSTOMER,
+        .customer = {.customer_id = text_of(id), .source = TEXT("pos"), .source_ref = TEXT("t:1")}};
     world_put_event(world, TOPIC_CUSTOMERS, 0, text_of(id), &event);
 }
 
@@ -564,11 +597,12 @@ static bool read_valid(struct world *world, const struct world_record *record, s
                        struct event *ret)
 {
     enum code code;
-    struct text value = { record->value, record->value_size };
+    struct text value = {record->value, record->value_size};
     enum event_kind kind = codec_schema_id(value, &code) == codec_own_id(world->codec, EVENT_CONTROL)
                                ? EVENT_CONTROL
                                : EVENT_TRANSACTION_VALID;
-    cr_assert_eq(codec_read(world->codec, kind, value, scratch, ret, &code, &world->err), LL_OK, "%s", world->err.text);
+    cr_assert_eq(codec_read(world->codec, kind, value, scratch, ret, &code, &world->err), LL_OK, "%s",
+                 world->err.text);
     ret->kind = kind;
     return kind == EVENT_TRANSACTION_VALID;
 }
@@ -593,7 +627,8 @@ size_t world_dead_of(struct world *world, int32_t partition, int64_t offset)
     char wanted[24];
     snprintf(wanted, sizeof wanted, "%lld", (long long)offset);
     for (size_t i = 0; i < log->count; i++)
-        count += !log->records[i]->is_marker && strcmp(world_header(log->records[i], "ll-topic"), "transactions") == 0 &&
+        count += !log->records[i]->is_marker &&
+                 strcmp(world_header(log->records[i], "ll-topic"), "transactions") == 0 &&
                  strcmp(world_header(log->records[i], "ll-offset"), wanted) == 0;
     return count;
 }
@@ -609,7 +644,8 @@ int64_t world_control(struct world *world, int32_t partition, enum control_kind 
         if (log->records[i]->is_marker || read_valid(world, log->records[i], scratch, &event) ||
             event.control.kind != kind)
             continue;
-        cr_assert_eq(log->records[i]->timestamp_ms, event.control.time_ms, "the record's time is the log's clock");
+        cr_assert_eq(log->records[i]->timestamp_ms, event.control.time_ms,
+                     "the record's time is the log's clock");
         last = kind == CONTROL_RULES ? event.control.rules_version : event.control.time_ms;
         ++*ret_count;
     }

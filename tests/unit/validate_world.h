@@ -1,7 +1,7 @@
 /*
  * validate_world.h - Kafka, a clock and the side channel in memory, for tests of the validate loop.
- * Shape:  one log per partition; transactions keep what was sent aside until they commit, and leave a marker behind, as the
- *         broker does. Faults are set by field. The clock moves only when somebody waits.
+ * Shape:  one log per partition; transactions keep what was sent aside until they commit, and leave a marker
+ * behind, as the broker does. Faults are set by field. The clock moves only when somebody waits.
  */
 #pragma once
 
@@ -54,8 +54,8 @@ struct world {
     struct bus_position assigned[TOPIC_COUNT * WORLD_PARTITIONS];
     size_t assigned_count;
     bool is_flowing;
-    size_t held;   /* records polled and not released */
-    size_t robin;  /* where the next poll looks first */
+    size_t held;  /* records polled and not released */
+    size_t robin; /* where the next poll looks first */
     size_t polls;
 
     struct {
@@ -70,14 +70,15 @@ struct world {
     size_t commits, aborts;
 
     /* Faults. */
-    int fail_commits;  /* so many commits end in an abort */
-    int fail_sends;    /* so many sends find the transaction failed */
-    int crash_commits; /* a commit that is LL_FATAL */
-    bool is_unjudged;  /* another process of the group is behind with references */
+    int fail_commits;      /* so many commits end in an abort */
+    int fail_sends;        /* so many sends find the transaction failed */
+    int crash_commits;     /* a commit that is LL_FATAL */
+    bool is_unjudged;      /* another process of the group is behind with references */
     bool is_registry_down; /* a schema id that is not known here cannot be asked for */
 };
 
-/* The world, with one product, store and customer known ("P1" of "tea", "S1", "C1"), and the process not started. */
+/* The world, with one product, store and customer known ("P1" of "tea", "S1", "C1"), and the process not
+ * started. */
 void world_open(struct world *world);
 void world_close(struct world *world);
 /* A new process against the same Kafka: every partition is assigned to it. */
@@ -89,8 +90,8 @@ void world_settle(struct world *world);
 void world_step(struct world *world, int count);
 void world_rebalance(struct world *world, bool lost);
 
-int64_t world_put(struct world *world, enum topic topic, int32_t partition, struct text key, struct text value,
-                  const struct bus_header *headers, size_t header_count);
+int64_t world_put(struct world *world, enum topic topic, int32_t partition, struct text key,
+                  struct text value, const struct bus_header *headers, size_t header_count);
 /* Encodes and puts an event; returns its offset. */
 int64_t world_put_event(struct world *world, enum topic topic, int32_t partition, struct text key,
                         const struct event *event);
@@ -101,7 +102,8 @@ void world_put_customer(struct world *world, const char *id);
 /* Records that are no markers. */
 size_t world_count(const struct world *world, enum topic topic, int32_t partition);
 /* The n-th of them. */
-const struct world_record *world_get(const struct world *world, enum topic topic, int32_t partition, size_t n);
+const struct world_record *world_get(const struct world *world, enum topic topic, int32_t partition,
+                                     size_t n);
 /* "" if there is no such header. */
 const char *world_header(const struct world_record *record, const char *name);
 /* Valid sales (control records left out) and dead letters that name this raw record. */
