@@ -52,6 +52,7 @@ struct bus_consumer_ops {
     enum bus_event (*poll)(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err);
     /* The partitions of the last ASSIGNED or REVOKED event; valid until the next poll. */
     const struct bus_position *(*changed)(void *self, size_t *ret_count, bool *ret_lost);
+    /* count 0: the partitions are ours, but nothing is fetched. */
     enum ll_status (*start)(void *self, const struct bus_position *from, size_t count, struct ll_err *err);
     enum ll_status (*stop)(void *self, struct ll_err *err); /* everything: assignment is eager */
     void (*release)(void *self, struct bus_record *record);
@@ -61,6 +62,9 @@ struct bus_consumer_ops {
     int64_t (*position)(void *self, enum topic topic, int32_t partition);
     enum ll_status (*watermarks)(void *self, enum topic topic, int32_t partition, int64_t *ret_low, int64_t *ret_high,
                                  struct ll_err *err);
+    /* Where the group stands in these partitions, into positions; BUS_BEGINNING: nowhere yet. Only settled offsets are told:
+     * LL_RETRY while a transaction that holds one of them is open. */
+    enum ll_status (*committed)(void *self, struct bus_position *positions, size_t count, struct ll_err *err);
     /* Advisory group offsets, for lag tools; asynchronous, errors are logged and forgotten. */
     void (*commit)(void *self, const struct bus_position *next, size_t count);
     enum ll_status (*pause)(void *self, enum topic topic, int32_t partition, bool paused, struct ll_err *err);

@@ -291,6 +291,19 @@ static enum ll_status consumer_watermarks(void *self, enum topic topic, int32_t 
                                               : kafka_fail(&consumer->client, err, code, topic_name(topic));
 }
 
+static enum ll_status consumer_committed(void *self, struct bus_position *positions, size_t count, struct ll_err *err)
+{
+    struct consumer *consumer = self;
+    rd_kafka_topic_partition_list_t *list = kafka_list_new(positions, count);
+    for (int at = 0; at < list->cnt; at++)
+        list->elems[at].offset = BUS_COMMITTED;
+    enum ll_status status = find_committed(consumer, list, err);
+    for (size_t at = 0; at < count && status == LL_OK; at++) /* the list keeps the order of the question */
+        positions[at].offset = list->elems[at].offset;
+    rd_kafka_topic_partition_list_destroy(list);
+    return status;
+}
+
 static void consumer_commit(void *self, const struct bus_position *next, size_t count)
 {
     struct consumer *consumer = self;
@@ -342,6 +355,7 @@ static const struct bus_consumer_ops consumer_ops = {
     .headers = consumer_headers,
     .position = consumer_position,
     .watermarks = consumer_watermarks,
+    .committed = consumer_committed,
     .commit = consumer_commit,
     .pause = consumer_pause,
     .close = consumer_close,

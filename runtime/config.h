@@ -97,6 +97,12 @@ struct config {
         char unreferenced_return[16]; /* reverse | ignore */
         int32_t metrics_port;
     } accrue;
+
+    struct {
+        int64_t poll_ms;    /* between looks at Postgres while there is nothing to relay */
+        int64_t slice_rows; /* of one partition in one Kafka transaction; the rows of one offset are never cut */
+        int32_t metrics_port;
+    } relay;
 };
 
 /* Fills *ret from defaults, the file and LENS_HOME/stack.conf. file NULL: look where the header says. Does not connect. */

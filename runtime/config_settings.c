@@ -111,6 +111,12 @@ const struct setting config_settings[] = {
                "a return that names no sale takes points back by the rules at its time, or none"),
     INT_ROW(accrue, metrics_port, 0, 0, 65535, NULL,
             "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
+
+    LONG_ROW(relay, poll_ms, 100, 1, 60000, "ms", "between looks for committed rows while there are none"),
+    LONG_ROW(relay, slice_rows, 10000, 1, 1000000, "rows",
+             "of one partition in one Kafka transaction; rows of one offset are never parted"),
+    INT_ROW(relay, metrics_port, 0, 0, 65535, NULL,
+            "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
 };
 
 const size_t config_setting_count = sizeof config_settings / sizeof config_settings[0];

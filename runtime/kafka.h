@@ -51,6 +51,8 @@ void kafka_reader_close(struct kafka_reader *reader);
 /* Admin. Each waits timeout_ms at most; LL_RETRY: the broker did not answer. */
 struct kafka_admin;
 enum ll_status kafka_admin_open(const struct config *config, struct kafka_admin **ret, struct ll_err *err);
+/* The same, but its watermarks tell where the log ends, whatever transactions are open below. */
+enum ll_status kafka_admin_open_uncommitted(const struct config *config, struct kafka_admin **ret, struct ll_err *err);
 void kafka_admin_close(struct kafka_admin *admin);
 /* Asks for the cluster's metadata: is anybody there? */
 enum ll_status kafka_admin_ping(struct kafka_admin *admin, int timeout_ms, struct ll_err *err);

@@ -9,16 +9,16 @@
 
 enum { CLOSE_MS = 5000 };
 
-enum ll_status kafka_admin_open(const struct config *config, struct kafka_admin **ret, struct ll_err *err)
+static enum ll_status open_admin(const struct config *config, const char *isolation, struct kafka_admin **ret,
+                                 struct ll_err *err)
 {
     struct kafka_admin *admin = calloc(1, sizeof *admin);
     if (admin == NULL)
         abort();
     rd_kafka_conf_t *settings = NULL;
     enum ll_status status = kafka_client_settings(&admin->client, config, "admin", &settings, err);
-    if (status ==
-        LL_OK) { /* a consumer, since its questions about ends are answered for committed records only */
-        status = kafka_set(settings, "isolation.level", "read_committed", err);
+    if (status == LL_OK) { /* a consumer, since its isolation decides which end of a partition is told */
+        status = kafka_set(settings, "isolation.level", isolation, err);
         if (status == LL_OK)
             status = kafka_client_start(&admin->client, RD_KAFKA_CONSUMER, settings, err);
         else
@@ -31,6 +31,16 @@ enum ll_status kafka_admin_open(const struct config *config, struct kafka_admin 
     admin->answers = rd_kafka_queue_new(admin->client.rk);
     *ret = admin;
     return LL_OK;
+}
+
+enum ll_status kafka_admin_open(const struct config *config, struct kafka_admin **ret, struct ll_err *err)
+{
+    return open_admin(config, "read_committed", ret, err);
+}
+
+enum ll_status kafka_admin_open_uncommitted(const struct config *config, struct kafka_admin **ret, struct ll_err *err)
+{
+    return open_admin(config, "read_uncommitted", ret, err);
 }
 
 void kafka_admin_close(struct kafka_admin *admin)

@@ -10,11 +10,11 @@
 #include <string.h>
 #include <time.h>
 
-/* Records of these carry another record within them, so they must be allowed to be larger. */
+/* Records of these carry another record within them (a posting the lines of two), so they must be allowed to be larger. */
 static bool is_wrapping(enum topic topic)
 {
     return topic == TOPIC_DEAD_LETTER || topic == TOPIC_TRANSACTIONS_RETRY ||
-           topic == TOPIC_TRANSACTIONS_VALID;
+           topic == TOPIC_TRANSACTIONS_VALID || topic == TOPIC_LEDGER;
 }
 
 void kafka_topic_settings(const struct topics *topics, enum topic topic,

@@ -226,6 +226,8 @@ static int32_t metrics_port(const struct process *process)
         return process->config.validate.metrics_port;
     if (strcmp(process->name, "accrue") == 0)
         return process->config.accrue.metrics_port;
+    if (strcmp(process->name, "relay") == 0)
+        return process->config.relay.metrics_port;
     return 0;
 }
 
