@@ -9,8 +9,9 @@ enum { REPLACEMENT = 0xfffd };
 
 /* Bytes 0x80 to 0x9f of windows-1252; 0: unassigned. */
 static const uint16_t windows_1252[32] = {
-    0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160, 0x2039, 0x0152, 0,      0x017d, 0,
-    0,      0x2018, 0x2019, 0x201c, 0x201d, 0x2022, 0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0,      0x017e, 0x0178,
+    0x20ac, 0,      0x201a, 0x0192, 0x201e, 0x2026, 0x2020, 0x2021, 0x02c6, 0x2030, 0x0160,
+    0x2039, 0x0152, 0,      0x017d, 0,      0,      0x2018, 0x2019, 0x201c, 0x201d, 0x2022,
+    0x2013, 0x2014, 0x02dc, 0x2122, 0x0161, 0x203a, 0x0153, 0,      0x017e, 0x0178,
 };
 
 static bool is_ascii(struct text bytes)
@@ -24,8 +25,10 @@ static bool is_ascii(struct text bytes)
 bool charset_valid(enum profile_encoding encoding, struct text bytes)
 {
     switch (encoding) {
-    case ENCODING_UTF_8: return utf8_valid(bytes);
-    case ENCODING_LATIN_1: return true;
+    case ENCODING_UTF_8:
+        return utf8_valid(bytes);
+    case ENCODING_LATIN_1:
+        return true;
     case ENCODING_WINDOWS_1252:
         for (uint32_t i = 0; i < bytes.size; i++) {
             unsigned char c = (unsigned char)bytes.data[i];
@@ -68,7 +71,7 @@ struct text charset_decode(enum profile_encoding encoding, struct text bytes, ch
         used += put(point, to + used);
     }
     *ret_used = used;
-    return (struct text){ to, (uint32_t)used };
+    return (struct text){to, (uint32_t)used};
 }
 
 bool charset_has_control(struct text utf8)

@@ -17,14 +17,14 @@ struct csvfile {
     int fd;
     struct stat opened; /* as it was: a file that changes while it is read is no file to import */
     struct csv_parser parser;
-    char line_end; /* '\n', or '\r' for files that know no other */
+    char line_end;     /* '\n', or '\r' for files that know no other */
     int32_t lines_max; /* of a row */
     bool at_eof;
 
     char *buffer;
-    size_t start, end;    /* what is in the buffer and not yet given out */
-    int64_t read_size;    /* bytes taken from the file so far */
-    int64_t line;         /* number of the line that begins at start */
+    size_t start, end; /* what is in the buffer and not yet given out */
+    int64_t read_size; /* bytes taken from the file so far */
+    int64_t line;      /* number of the line that begins at start */
     int64_t blank_lines;
 
     /* The row that is being put together. */
@@ -61,7 +61,7 @@ static void take_field(void *data, size_t size, void *self)
             memcpy(to, data, size);
         to[size] = '\0';
         file->bytes_used += size + 1;
-        file->fields[file->field_count] = (struct text){ to, (uint32_t)size };
+        file->fields[file->field_count] = (struct text){to, (uint32_t)size};
     }
     file->field_count++;
 }
@@ -101,14 +101,15 @@ static enum ll_status fill(struct csvfile *file, struct ll_err *err)
     if (file->at_eof && (fstat(file->fd, &now) != 0 || now.st_size != file->opened.st_size ||
                          now.st_mtim.tv_sec != file->opened.st_mtim.tv_sec ||
                          now.st_mtim.tv_nsec != file->opened.st_mtim.tv_nsec))
-        return ll_fail(err, LL_FATAL, "%s changed while it was read: import it again when it is complete", file->path);
+        return ll_fail(err, LL_FATAL, "%s changed while it was read: import it again when it is complete",
+                       file->path);
     return LL_OK;
 }
 
-/* Finds the line that begins `skip` bytes behind start. *ret_size is without its end, *ret_whole with it; *ret_found false: it is
- * longer than limit (the end of the file ends a line, too). */
-static enum ll_status find_line(struct csvfile *file, size_t skip, size_t limit, size_t *ret_size, size_t *ret_whole,
-                                bool *ret_found, struct ll_err *err)
+/* Finds the line that begins `skip` bytes behind start. *ret_size is without its end, *ret_whole with it;
+ * *ret_found false: it is longer than limit (the end of the file ends a line, too). */
+static enum ll_status find_line(struct csvfile *file, size_t skip, size_t limit, size_t *ret_size,
+                                size_t *ret_whole, bool *ret_found, struct ll_err *err)
 {
     if (file->end - file->start < skip + limit + 2 && !file->at_eof) {
         enum ll_status status = fill(file, err);
@@ -144,7 +145,7 @@ static void give(struct csvfile *file, struct csv_row *ret, size_t raw_size, siz
 {
     ret->line = file->line;
     ret->line_count = lines;
-    ret->raw = (struct text){ file->buffer + file->start, (uint32_t)raw_size };
+    ret->raw = (struct text){file->buffer + file->start, (uint32_t)raw_size};
     ret->fields = file->fields;
     ret->field_count = file->field_count < CSV_FIELDS_MAX ? file->field_count : CSV_FIELDS_MAX;
     file->start += consumed;
@@ -172,23 +173,25 @@ static enum ll_status give_overlong(struct csvfile *file, struct csv_row *ret, s
             return status;
     }
     give(file, ret, 0, 0, 1);
-    ret->raw = (struct text){ kept, CSV_ROW_SIZE_MAX };
+    ret->raw = (struct text){kept, CSV_ROW_SIZE_MAX};
     ret->field_count = 0;
     ret->code = CODE_CSV_LIMIT;
     snprintf(ret->why, sizeof ret->why, cut_note, (long long)size, CSV_ROW_SIZE_MAX, CSV_ROW_SIZE_MAX);
     return LL_OK;
 }
 
-/* The row that began at start is broken. Only its first line goes: a forgotten quote must not take its neighbours along. */
-static void give_broken(struct csvfile *file, struct csv_row *ret, size_t first_size, size_t first_whole, int32_t lines,
-                        const char *why)
+/* The row that began at start is broken. Only its first line goes: a forgotten quote must not take its
+ * neighbours along. */
+static void give_broken(struct csvfile *file, struct csv_row *ret, size_t first_size, size_t first_whole,
+                        int32_t lines, const char *why)
 {
     give(file, ret, first_size, first_whole, 1);
     ret->field_count = 0;
     ret->code = CODE_CSV_SYNTAX;
     if (lines > 1)
-        snprintf(ret->why, sizeof ret->why, "a quote that opens here %s (seen on line %lld); reading goes on at line %lld",
-                 why, (long long)(ret->line + lines - 1), (long long)file->line);
+        snprintf(ret->why, sizeof ret->why,
+                 "a quote that opens here %s (seen on line %lld); reading goes on at line %lld", why,
+                 (long long)(ret->line + lines - 1), (long long)file->line);
     else
         snprintf(ret->why, sizeof ret->why, "%s", why);
 }
@@ -199,7 +202,8 @@ static void check_columns(const struct csvfile *file, struct csv_row *ret)
     ret->why[0] = '\0';
     if (file->header_count != 0 && file->field_count != file->header_count) {
         ret->code = CODE_CSV_COLUMNS;
-        snprintf(ret->why, sizeof ret->why, "%zu columns where the header has %zu", file->field_count, file->header_count);
+        snprintf(ret->why, sizeof ret->why, "%zu columns where the header has %zu", file->field_count,
+                 file->header_count);
     }
 }
 
@@ -242,7 +246,8 @@ enum ll_status csvfile_next(struct csvfile *file, struct csv_row *ret, bool *ret
         }
         bool ended = lines > 1 && whole == 0;
         if (!found || ended) {
-            give_broken(file, ret, first_size, first_whole, lines, ended ? "never closes" : "does not close within a row's limit");
+            give_broken(file, ret, first_size, first_whole, lines,
+                        ended ? "never closes" : "does not close within a row's limit");
             return LL_OK;
         }
         if (!feed_line(file, file->buffer + file->start + consumed, size, whole)) {
@@ -250,8 +255,10 @@ enum ll_status csvfile_next(struct csvfile *file, struct csv_row *ret, bool *ret
                         lines > 1 ? "does not close as it should" : "a quote stands where none may be");
             return LL_OK;
         }
-        if (file->complete && lines > 1 && file->header_count != 0 && file->field_count != file->header_count) {
-            give_broken(file, ret, first_size, first_whole, lines, "encloses line breaks and gives the wrong number of columns");
+        if (file->complete && lines > 1 && file->header_count != 0 &&
+            file->field_count != file->header_count) {
+            give_broken(file, ret, first_size, first_whole, lines,
+                        "encloses line breaks and gives the wrong number of columns");
             return LL_OK;
         }
         if (file->complete) {
@@ -261,7 +268,8 @@ enum ll_status csvfile_next(struct csvfile *file, struct csv_row *ret, bool *ret
         }
         if (lines == file->lines_max) {
             give_broken(file, ret, first_size, first_whole, lines,
-                        lines > 1 ? "does not close within a row's limit" : "a quote that opens here does not close on its line");
+                        lines > 1 ? "does not close within a row's limit"
+                                  : "a quote that opens here does not close on its line");
             return LL_OK;
         }
         consumed += whole;
@@ -279,7 +287,10 @@ static enum ll_status read_header(struct csvfile *file, struct ll_err *err)
         return status;
     const unsigned char *bytes = (const unsigned char *)file->buffer;
     if (file->end >= 2 && ((bytes[0] == 0xff && bytes[1] == 0xfe) || (bytes[0] == 0xfe && bytes[1] == 0xff)))
-        return ll_fail(err, LL_FATAL, "%s is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)", file->path);
+        return ll_fail(err, LL_FATAL, "%s is UTF-16: convert it first (iconv -f UTF-16 -t UTF-8)",
+                       file->path);
+    if (file->end >= 2 && bytes[0] == 0x1f && bytes[1] == 0x8b)
+        return ll_fail(err, LL_FATAL, "%s is compressed: gunzip it first", file->path);
     if (file->end >= BOM_SIZE && memcmp(bytes, "\xef\xbb\xbf", BOM_SIZE) == 0)
         file->start = BOM_SIZE;
     if (memchr(bytes, '\n', file->end) == NULL && memchr(bytes, '\r', file->end) != NULL)
@@ -293,19 +304,21 @@ static enum ll_status read_header(struct csvfile *file, struct ll_err *err)
     if (!more)
         return ll_fail(err, LL_FATAL, "%s is empty: its first line must name the columns", file->path);
     if (row.code != CODE_NONE || file->field_count > CSV_FIELDS_MAX)
-        return ll_fail(err, LL_FATAL, "%s:%lld: the header cannot be read: %s", file->path, (long long)row.line,
-                       row.code != CODE_NONE ? row.why : "it has too many columns");
+        return ll_fail(err, LL_FATAL, "%s:%lld: the header cannot be read: %s", file->path,
+                       (long long)row.line, row.code != CODE_NONE ? row.why : "it has too many columns");
     file->header_bytes = malloc(file->bytes_used);
     if (file->header_bytes == NULL)
         abort();
     memcpy(file->header_bytes, file->bytes, file->bytes_used);
     for (size_t i = 0; i < row.field_count; i++)
-        file->header[i] = (struct text){ file->header_bytes + (file->fields[i].data - file->bytes), file->fields[i].size };
+        file->header[i] =
+            (struct text){file->header_bytes + (file->fields[i].data - file->bytes), file->fields[i].size};
     file->header_count = row.field_count;
     return LL_OK;
 }
 
-enum ll_status csvfile_open(const char *path, const struct csv_format *format, struct csvfile **ret, struct ll_err *err)
+enum ll_status csvfile_open(const char *path, const struct csv_format *format, struct csvfile **ret,
+                            struct ll_err *err)
 {
     struct csvfile *file = calloc(1, sizeof *file);
     if (file == NULL)
@@ -327,7 +340,8 @@ enum ll_status csvfile_open(const char *path, const struct csv_format *format, s
     if (file->fd < 0 || fstat(file->fd, &file->opened) != 0)
         status = ll_fail(err, LL_FATAL, "%s: cannot be opened: %s", path, strerror(errno));
     else if (!S_ISREG(file->opened.st_mode))
-        status = ll_fail(err, LL_FATAL, "%s is not a regular file: a killed import could not read it again", path);
+        status =
+            ll_fail(err, LL_FATAL, "%s is not a regular file: a killed import could not read it again", path);
     if (status == LL_OK)
         status = read_header(file, err);
     if (status != LL_OK) {
@@ -360,6 +374,11 @@ const struct text *csvfile_header(const struct csvfile *file, size_t *ret_count)
 int64_t csvfile_size(const struct csvfile *file)
 {
     return file->opened.st_size;
+}
+
+int64_t csvfile_modified_ns(const struct csvfile *file)
+{
+    return file->opened.st_mtim.tv_sec * INT64_C(1000000000) + file->opened.st_mtim.tv_nsec;
 }
 
 int64_t csvfile_offset(const struct csvfile *file)

@@ -35,11 +35,15 @@ static void sha256_done(EVP_MD_CTX *sum, char ret[SHA256_TEXT_SIZE])
     hex_of(digest, ret);
 }
 
-enum ll_status fileset_sha256(const char *path, char ret[SHA256_TEXT_SIZE], int64_t *ret_size, struct ll_err *err)
+enum ll_status fileset_sha256(const char *path, char ret[SHA256_TEXT_SIZE], int64_t *ret_size,
+                              int64_t *ret_modified_ns, struct ll_err *err)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return ll_fail(err, LL_FATAL, "%s: cannot be opened: %s", path, strerror(errno));
+    struct stat facts = {0};
+    fstat(fd, &facts);
+    *ret_modified_ns = facts.st_mtim.tv_sec * INT64_C(1000000000) + facts.st_mtim.tv_nsec;
     char *buffer = malloc(READ_SIZE);
     if (buffer == NULL)
         abort();
@@ -67,7 +71,8 @@ static const struct profile_file *match_name(const struct profile *profile, cons
     return NULL;
 }
 
-static enum ll_status add_file(struct fileset *set, const struct profile_file *spec, const char *path, struct ll_err *err)
+static enum ll_status add_file(struct fileset *set, const struct profile_file *spec, const char *path,
+                               struct ll_err *err)
 {
     const char *slash = strrchr(path, '/'), *name = slash != NULL ? slash + 1 : path;
     struct fileset_file *file = &set->files[set->count];
@@ -75,18 +80,21 @@ static enum ll_status add_file(struct fileset *set, const struct profile_file *s
         return ll_fail(err, LL_FATAL, "more than %d files: import them in several runs", FILESET_MAX);
     if (strlen(path) >= sizeof file->path || strlen(name) >= sizeof file->name)
         return ll_fail(err, LL_FATAL, "%s: the path is too long", path);
-    *file = (struct fileset_file){ .spec = spec };
+    *file = (struct fileset_file){.spec = spec};
     snprintf(file->path, sizeof file->path, "%s", path);
     snprintf(file->name, sizeof file->name, "%s", name);
     for (int i = 0; i < set->count; i++)
         if (strcmp(set->files[i].name, file->name) == 0)
-            return ll_fail(err, LL_FATAL, "%s and %s have the same name, and a dead letter could not tell their rows apart: rename one",
-                           set->files[i].path, path);
+            return ll_fail(
+                err, LL_FATAL,
+                "%s and %s have the same name, and a dead letter could not tell their rows apart: rename one",
+                set->files[i].path, path);
     set->count++;
     return LL_OK;
 }
 
-static enum ll_status add_directory(const struct profile *profile, struct fileset *set, const char *path, struct ll_err *err)
+static enum ll_status add_directory(const struct profile *profile, struct fileset *set, const char *path,
+                                    struct ll_err *err)
 {
     DIR *directory = opendir(path);
     if (directory == NULL)
@@ -119,7 +127,7 @@ static enum ll_status sum_all(struct fileset *set, struct ll_err *err)
     enum ll_status status = LL_OK;
     for (int i = 0; i < set->count && status == LL_OK; i++) {
         struct fileset_file *file = &set->files[i];
-        status = fileset_sha256(file->path, file->sha256, &file->size, err);
+        status = fileset_sha256(file->path, file->sha256, &file->size, &file->modified_ns, err);
         set->size += file->size;
         const char *kind = profile_kind_name(file->spec->kind);
         EVP_DigestUpdate(sum, kind, strlen(kind) + 1);
@@ -131,7 +139,8 @@ static enum ll_status sum_all(struct fileset *set, struct ll_err *err)
     return status;
 }
 
-static enum ll_status check_kinds(const struct profile *profile, const struct fileset *set, struct ll_err *err)
+static enum ll_status check_kinds(const struct profile *profile, const struct fileset *set,
+                                  struct ll_err *err)
 {
     unsigned kinds = 0;
     for (int i = 0; i < set->count; i++)
@@ -144,13 +153,18 @@ static enum ll_status check_kinds(const struct profile *profile, const struct fi
         snprintf(wanted + used, sizeof wanted - used, "%s%s", i > 0 ? ", " : "", profile->files[i].match);
     }
     if (set->count == 0)
-        return ll_fail(err, LL_FATAL, "no file there has a name that the profile %s knows: %s", profile->path, wanted);
-    return ll_fail(err, LL_FATAL, "a sale is a row of sales and rows of sale_lines: only one of the two is there; give both (%s)", wanted);
+        return ll_fail(err, LL_FATAL, "no file there has a name that the profile %s knows: %s", profile->path,
+                       wanted);
+    return ll_fail(
+        err, LL_FATAL,
+        "a sale is a row of sales and rows of sale_lines: only one of the two is there; give both (%s)",
+        wanted);
 }
 
-enum ll_status fileset_open(const struct profile *profile, char *const *paths, int path_count, struct fileset *ret, struct ll_err *err)
+enum ll_status fileset_open(const struct profile *profile, char *const *paths, int path_count,
+                            struct fileset *ret, struct ll_err *err)
 {
-    *ret = (struct fileset){ .files = calloc(FILESET_MAX, sizeof *ret->files) };
+    *ret = (struct fileset){.files = calloc(FILESET_MAX, sizeof *ret->files)};
     if (ret->files == NULL)
         abort();
     enum ll_status status = LL_OK;
@@ -163,7 +177,8 @@ enum ll_status fileset_open(const struct profile *profile, char *const *paths, i
         else if (S_ISDIR(facts.st_mode))
             status = add_directory(profile, ret, paths[i], err);
         else if (spec == NULL)
-            status = ll_fail(err, LL_FATAL, "%s: the profile %s has no kind of file with such a name", paths[i], profile->path);
+            status = ll_fail(err, LL_FATAL, "%s: the profile %s has no kind of file with such a name",
+                             paths[i], profile->path);
         else
             status = add_file(ret, spec, paths[i], err);
     }
@@ -180,5 +195,5 @@ enum ll_status fileset_open(const struct profile *profile, char *const *paths, i
 void fileset_close(struct fileset *set)
 {
     free(set->files);
-    *set = (struct fileset){ 0 };
+    *set = (struct fileset){0};
 }

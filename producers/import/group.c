@@ -14,17 +14,21 @@ struct groups {
     struct line lines[EVENT_LINES_MAX];
 };
 
-static enum ll_status give_dead(struct groups *groups, const struct group_row *row, uint64_t codes, const char *message,
-                                struct ll_err *err)
+static enum ll_status give_dead(struct groups *groups, const struct group_row *row, uint64_t codes,
+                                const char *message, struct ll_err *err)
 {
-    struct dead_row dead = { .codes = codes, .message = message, .raw = row->raw, .file = row->file, .line = row->line,
-                             .topic = TOPIC_TRANSACTIONS };
+    struct dead_row dead = {.codes = codes,
+                            .message = message,
+                            .raw = row->raw,
+                            .file = row->file,
+                            .line = row->line,
+                            .topic = TOPIC_TRANSACTIONS};
     return output_dead(groups->output, &dead, err);
 }
 
 /* All rows of the transaction go: what one of them did wrong is said in each. */
-static enum ll_status reject_all(struct groups *groups, const struct group *group, uint64_t codes, const char *message,
-                                 struct ll_err *err)
+static enum ll_status reject_all(struct groups *groups, const struct group *group, uint64_t codes,
+                                 const char *message, struct ll_err *err)
 {
     enum ll_status status = LL_OK;
     for (const struct group_row *row = group->first; row != NULL && status == LL_OK; row = row->next)
@@ -38,7 +42,8 @@ static enum ll_status reject_for_row(struct groups *groups, const struct group *
     const struct group_row *bad = group->first;
     while (bad->codes == 0)
         bad = bad->next;
-    snprintf(message, sizeof message, "refused with %s:%lld of the same transaction: %s", bad->file, (long long)bad->line, bad->message);
+    snprintf(message, sizeof message, "refused with %s:%lld of the same transaction: %s", bad->file,
+             (long long)bad->line, bad->message);
     return reject_all(groups, group, group->codes, message, err);
 }
 
@@ -50,10 +55,10 @@ static size_t text_sizes(const struct line *line)
 enum { HEAD_SIZE = 16 << 10, LINE_SIZE = 64 }; /* upper bounds of what is not a line's text */
 
 /* head with the first count of groups->lines as an event, standing for rows of the files. */
-static enum ll_status give_event(struct groups *groups, const struct transaction *head, uint32_t count, int64_t rows,
-                                 struct ll_err *err)
+static enum ll_status give_event(struct groups *groups, const struct transaction *head, uint32_t count,
+                                 int64_t rows, struct ll_err *err)
 {
-    struct event event = { .kind = EVENT_TRANSACTION, .transaction = *head };
+    struct event event = {.kind = EVENT_TRANSACTION, .transaction = *head};
     event.transaction.lines = groups->lines;
     event.transaction.line_count = count;
     return output_event(groups->output, TOPIC_TRANSACTIONS, &event, rows, err);
@@ -62,8 +67,8 @@ static enum ll_status give_event(struct groups *groups, const struct transaction
 static enum ll_status reject_too_large(struct groups *groups, const struct group *group, struct ll_err *err)
 {
     char message[200];
-    snprintf(message, sizeof message, "transaction of %u rows: an event has at most %d lines and %d bytes", group->row_count,
-             EVENT_LINES_MAX, GROUP_EVENT_SIZE_MAX);
+    snprintf(message, sizeof message, "transaction of %u rows: an event has at most %d lines and %d bytes",
+             group->row_count, EVENT_LINES_MAX, GROUP_EVENT_SIZE_MAX);
     return reject_all(groups, group, code_bit(CODE_DECODE_LIMIT), message, err);
 }
 
@@ -102,8 +107,8 @@ static uint32_t occurrence(const struct group *group, const struct group_row *of
     return count;
 }
 
-/* Tells each line which of the heads it belongs to: of several, the index-th gets the index-th block of lines, or where blocks and
- * heads do not pair, the lines whose number occurs for the index-th time. */
+/* Tells each line which of the heads it belongs to: of several, the index-th gets the index-th block of
+ * lines, or where blocks and heads do not pair, the lines whose number occurs for the index-th time. */
 static void assign_places(const struct group *group)
 {
     uint32_t blocks = 0;
@@ -138,8 +143,8 @@ struct places {
 static struct places places_new(const struct group *group)
 {
     uint32_t heads = group->head_count, lines = group->row_count - heads, seen = 0;
-    struct places places = { calloc(heads, sizeof *places.heads), calloc(lines + 1, sizeof *places.lines),
-                             calloc(heads + 2, sizeof *places.from) };
+    struct places places = {calloc(heads, sizeof *places.heads), calloc(lines + 1, sizeof *places.lines),
+                            calloc(heads + 2, sizeof *places.from)};
     if (places.heads == NULL || places.lines == NULL || places.from == NULL)
         abort();
     assign_places(group);
@@ -185,9 +190,11 @@ static bool collect(struct groups *groups, const struct places *places, uint32_t
 static enum ll_status reject_headless(struct groups *groups, const struct group *group, struct ll_err *err)
 {
     if (group_set_was_closed(&groups->set, group))
-        return reject_all(groups, group, code_bit(CODE_GROUP_CONFLICT),
-                          "the transaction was closed before: its rows lie too far apart (open_rows in the profile)", err);
-    return reject_all(groups, group, code_bit(CODE_HEADER_MISSING), "no header row names this transaction", err);
+        return reject_all(
+            groups, group, code_bit(CODE_GROUP_CONFLICT),
+            "the transaction was closed before: its rows lie too far apart (open_rows in the profile)", err);
+    return reject_all(groups, group, code_bit(CODE_HEADER_MISSING), "no header row names this transaction",
+                      err);
 }
 
 /* Heads and lines are rows of their own. */
@@ -215,7 +222,8 @@ static enum ll_status close_paired(struct groups *groups, const struct group *gr
 
 static enum ll_status close_group(struct groups *groups, struct group *group, bool early, struct ll_err *err)
 {
-    enum ll_status status = group->paired ? close_paired(groups, group, err) : close_lines(groups, group, err);
+    enum ll_status status =
+        group->paired ? close_paired(groups, group, err) : close_lines(groups, group, err);
     group_set_remove(&groups->set, group, early);
     return status;
 }
@@ -223,7 +231,8 @@ static enum ll_status close_group(struct groups *groups, struct group *group, bo
 static enum ll_status make_room(struct groups *groups, struct ll_err *err)
 {
     enum ll_status status = LL_OK;
-    while (status == LL_OK && (groups->set.row_count > groups->profile->open_rows || groups->set.bytes > GROUP_BYTES_MAX))
+    while (status == LL_OK &&
+           (groups->set.row_count > groups->profile->open_rows || groups->set.bytes > GROUP_BYTES_MAX))
         status = close_group(groups, groups->set.oldest, true, err);
     return status;
 }
@@ -232,8 +241,8 @@ static bool same_head(const struct transaction *a, const struct transaction *b)
 {
     return a->type == b->type && text_equal(a->original_transaction_id, b->original_transaction_id) &&
            text_equal(a->store_id, b->store_id) && text_equal(a->customer_id, b->customer_id) &&
-           text_equal(a->currency, b->currency) && a->has_total == b->has_total && a->total_minor == b->total_minor &&
-           text_equal(a->channel, b->channel);
+           text_equal(a->currency, b->currency) && a->has_total == b->has_total &&
+           a->total_minor == b->total_minor && text_equal(a->channel, b->channel);
 }
 
 /* Does the row agree with those before it? If so, its time is taken into account. */
@@ -249,18 +258,24 @@ static bool agrees(struct groups *groups, struct group *group, const struct tran
         group->event_time_ms = head->event_time_ms;
         return true;
     }
-    if (!same_head(group->head->head, head) || (agree == AGREE_SAME && head->event_time_ms != group->event_time_ms))
+    if (!same_head(group->head->head, head) ||
+        (agree == AGREE_SAME && head->event_time_ms != group->event_time_ms))
         return false;
-    if (agree == AGREE_LATEST ? head->event_time_ms > group->event_time_ms : head->event_time_ms < group->event_time_ms)
+    if (agree == AGREE_LATEST ? head->event_time_ms > group->event_time_ms
+                              : head->event_time_ms < group->event_time_ms)
         group->event_time_ms = head->event_time_ms;
     return true;
 }
 
-static enum ll_status dead_now(struct groups *groups, const char *file, const struct csv_row *row, uint64_t codes,
-                               const char *message, struct ll_err *err)
+static enum ll_status dead_now(struct groups *groups, const char *file, const struct csv_row *row,
+                               uint64_t codes, const char *message, struct ll_err *err)
 {
-    struct dead_row dead = { .codes = codes, .message = message, .raw = row->raw, .file = file, .line = row->line,
-                             .topic = TOPIC_TRANSACTIONS };
+    struct dead_row dead = {.codes = codes,
+                            .message = message,
+                            .raw = row->raw,
+                            .file = file,
+                            .line = row->line,
+                            .topic = TOPIC_TRANSACTIONS};
     return output_dead(groups->output, &dead, err);
 }
 
@@ -270,21 +285,29 @@ enum ll_status groups_add(struct groups *groups, enum profile_kind kind, const c
     bool paired = kind != PROFILE_TRANSACTION_LINES, good = mapped->codes == 0;
     if (!good && (!mapped->has_group || !groups->profile->reject_transaction))
         return dead_now(groups, file, row, mapped->codes, mapped->message, err);
-    struct group_new in = { .file = file, .ordinal = ordinal, .row = row, .mapped = mapped, .codes = mapped->codes,
-                            .message = mapped->message, .has_head = kind != PROFILE_SALE_LINES,
-                            .has_item = kind != PROFILE_SALES };
+    struct group_new in = {.file = file,
+                           .ordinal = ordinal,
+                           .row = row,
+                           .mapped = mapped,
+                           .codes = mapped->codes,
+                           .message = mapped->message,
+                           .has_head = kind != PROFILE_SALE_LINES,
+                           .has_item = kind != PROFILE_SALES};
     bool found;
     struct group *group = group_set_find(&groups->set, mapped->group, paired, &found);
     if (!found && !paired && group_set_was_closed(&groups->set, group)) {
         group_set_remove(&groups->set, group, true);
-        return dead_now(groups, file, row, code_bit(CODE_GROUP_CONFLICT) | mapped->codes,
-                        "the transaction was closed before: its rows lie too far apart (open_rows in the profile)", err);
+        return dead_now(
+            groups, file, row, code_bit(CODE_GROUP_CONFLICT) | mapped->codes,
+            "the transaction was closed before: its rows lie too far apart (open_rows in the profile)", err);
     }
     if (!paired && group->row_count >= GROUP_ROWS_MAX)
-        return dead_now(groups, file, row, code_bit(CODE_DECODE_LIMIT) | mapped->codes, "the transaction has too many rows", err);
+        return dead_now(groups, file, row, code_bit(CODE_DECODE_LIMIT) | mapped->codes,
+                        "the transaction has too many rows", err);
     if (good && !paired && !agrees(groups, group, &mapped->head)) {
         in.codes = code_bit(CODE_GROUP_CONFLICT);
-        in.message = "the row contradicts an earlier row of its transaction (customer, store, type, time ...)";
+        in.message =
+            "the row contradicts an earlier row of its transaction (customer, store, type, time ...)";
         if (!groups->profile->reject_transaction)
             return dead_now(groups, file, row, in.codes, in.message, err);
     }

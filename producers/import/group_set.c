@@ -27,7 +27,7 @@ static void *get(size_t size)
 
 void group_set_init(struct group_set *set)
 {
-    *set = (struct group_set){ .table_size = TABLE_SIZE, .closed_size = CLOSED_SIZE };
+    *set = (struct group_set){.table_size = TABLE_SIZE, .closed_size = CLOSED_SIZE};
     set->table = get(TABLE_SIZE * sizeof *set->table);
     set->closed = get(CLOSED_SIZE * sizeof *set->closed);
 }
@@ -70,7 +70,8 @@ static void link_newest(struct group_set *set, struct group *group)
 struct group *group_set_find(struct group_set *set, struct text id, bool paired, bool *ret_found)
 {
     uint64_t hash = hash_of(id);
-    for (struct group *group = set->table[hash & (set->table_size - 1)]; group != NULL; group = group->chain) {
+    for (struct group *group = set->table[hash & (set->table_size - 1)]; group != NULL;
+         group = group->chain) {
         if (group->hash == hash && text_equal(group->id, id)) {
             *ret_found = true;
             return group;
@@ -82,7 +83,7 @@ struct group *group_set_find(struct group_set *set, struct text id, bool paired,
     struct group *group = get(sizeof *group + id.size + 1);
     char *name = (char *)(group + 1);
     memcpy(name, id.data, id.size);
-    group->id = (struct text){ name, id.size };
+    group->id = (struct text){name, id.size};
     group->hash = hash;
     group->paired = paired;
     group->chain = set->table[hash & (set->table_size - 1)];
@@ -133,13 +134,14 @@ static struct text copy(char **at, struct text text)
     char *to = *at;
     memcpy(to, text.data, text.size);
     *at += text.size;
-    return (struct text){ to, text.size };
+    return (struct text){to, text.size};
 }
 
 static size_t head_size(const struct transaction *head)
 {
-    return sizeof *head + head->transaction_id.size + head->original_transaction_id.size + head->store_id.size +
-           head->customer_id.size + head->currency.size + head->source_ref.size + head->channel.size;
+    return sizeof *head + head->transaction_id.size + head->original_transaction_id.size +
+           head->store_id.size + head->customer_id.size + head->currency.size + head->source_ref.size +
+           head->channel.size;
 }
 
 /* source is the profile's, which outlives all rows. */
@@ -167,8 +169,12 @@ void group_set_add(struct group_set *set, struct group *group, const struct grou
     struct group_row *row = malloc(size);
     if (row == NULL)
         abort();
-    *row = (struct group_row){ .file = in->file, .line = in->row->line, .ordinal = in->ordinal, .codes = in->codes,
-                               .size = size, .has_line_no = mapped->has_line_no };
+    *row = (struct group_row){.file = in->file,
+                              .line = in->row->line,
+                              .ordinal = in->ordinal,
+                              .codes = in->codes,
+                              .size = size,
+                              .has_line_no = mapped->has_line_no};
     char *at = (char *)(row + 1);
     if (keeps_head) { /* first: it wants alignment */
         row->head = (struct transaction *)(void *)at;

@@ -1,7 +1,8 @@
 /*
  * group_set.h - inside group.c: the transactions whose rows are still coming, by id and by age.
- * Shape:  a hash table of groups, which is also a list from the one that was touched longest ago; a set of the ids (their hashes) of
- *         those that had to be closed before the end. Each row is one block of memory: its bytes, texts and numbers.
+ * Shape:  a hash table of groups, which is also a list from the one that was touched longest ago; a set of
+ * the ids (their hashes) of those that had to be closed before the end. Each row is one block of memory: its
+ * bytes, texts and numbers.
  */
 #pragma once
 
@@ -20,7 +21,7 @@ struct group_row {
     struct text raw;
     const char *message;
     bool has_line_no;
-    uint32_t place; /* which of several heads it belongs to; group.c's */
+    uint32_t place;           /* which of several heads it belongs to; group.c's */
     struct line item;         /* no line: a row of heads alone */
     struct transaction *head; /* NULL: a row of lines alone, or one whose head is the group's */
 };

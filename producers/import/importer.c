@@ -28,16 +28,23 @@ struct importer {
     struct mapped mapped;
 };
 
-static enum ll_status open_file(struct importer *importer, const struct fileset_file *file, struct csvfile **ret_csv,
-                                struct mapper **ret_mapper, struct ll_err *err)
+static enum ll_status open_file(struct importer *importer, const struct fileset_file *file,
+                                struct csvfile **ret_csv, struct mapper **ret_mapper, struct ll_err *err)
 {
     size_t columns;
-    struct csv_format format = { importer->profile->delimiter, importer->profile->line_breaks };
+    struct csv_format format = {importer->profile->delimiter, importer->profile->line_breaks};
     enum ll_status status = csvfile_open(file->path, &format, ret_csv, err);
     if (status != LL_OK)
         return status;
+    /* The sum that the import is known by is of the file as it was then. */
+    if (csvfile_size(*ret_csv) != file->size || csvfile_modified_ns(*ret_csv) != file->modified_ns) {
+        csvfile_close(*ret_csv);
+        return ll_fail(err, LL_FATAL, "%s changed while it was read: import it again when it is complete",
+                       file->path);
+    }
     const struct text *header = csvfile_header(*ret_csv, &columns);
-    status = mapper_new(importer->profile, file->spec, file->name, importer->calendar, header, columns, ret_mapper, err);
+    status = mapper_new(importer->profile, file->spec, file->name, importer->calendar, header, columns,
+                        ret_mapper, err);
     if (status != LL_OK)
         csvfile_close(*ret_csv);
     return status;
@@ -65,13 +72,15 @@ static enum ll_status check_headers(struct importer *importer, struct ll_err *er
     return LL_OK;
 }
 
-enum ll_status importer_open(const struct profile *profile, const struct fileset *files, struct calendar *calendar,
-                             const struct import_sink *sink, struct importer **ret, struct ll_err *err)
+enum ll_status importer_open(const struct profile *profile, const struct fileset *files,
+                             struct calendar *calendar, const struct import_sink *sink, struct importer **ret,
+                             struct ll_err *err)
 {
     struct importer *importer = calloc(1, sizeof *importer);
     if (importer == NULL)
         abort();
-    *importer = (struct importer){ .profile = profile, .files = files, .calendar = calendar, .output = { .sink = *sink } };
+    *importer = (struct importer){
+        .profile = profile, .files = files, .calendar = calendar, .output = {.sink = *sink}};
     importer->file_rows = calloc((size_t)files->count, sizeof *importer->file_rows);
     if (importer->file_rows == NULL)
         abort();
@@ -102,19 +111,24 @@ void importer_close(struct importer *importer)
     free(importer);
 }
 
-static enum ll_status take_reference(struct importer *importer, const struct fileset_file *file, const struct csv_row *row,
-                                     struct ll_err *err)
+static enum ll_status take_reference(struct importer *importer, const struct fileset_file *file,
+                                     const struct csv_row *row, struct ll_err *err)
 {
     const struct mapped *mapped = &importer->mapped;
     if (mapped->codes == 0)
         return output_event(&importer->output, file->spec->topic, &mapped->reference, 1, err);
-    struct dead_row dead = { .codes = mapped->codes, .message = mapped->message, .raw = row->raw, .file = file->name,
-                             .line = row->line, .topic = file->spec->topic };
+    struct dead_row dead = {.codes = mapped->codes,
+                            .message = mapped->message,
+                            .raw = row->raw,
+                            .file = file->name,
+                            .line = row->line,
+                            .topic = file->spec->topic};
     return output_dead(&importer->output, &dead, err);
 }
 
 /* One row of a kind. *ret_more false: it has no more. */
-static enum ll_status step_lane(struct importer *importer, enum profile_kind kind, bool *ret_more, struct ll_err *err)
+static enum ll_status step_lane(struct importer *importer, enum profile_kind kind, bool *ret_more,
+                                struct ll_err *err)
 {
     struct lane *lane = &importer->lanes[kind];
     *ret_more = lane->at < lane->first + lane->count;
@@ -176,8 +190,10 @@ static enum ll_status finish(struct importer *importer, struct ll_err *err)
     enum ll_status status = groups_finish(importer->groups, err);
     const struct import_counts *counts = &importer->output.counts;
     if (status == LL_OK && counts->lines_read != counts->lines_good + counts->lines_bad)
-        return ll_fail(err, LL_FATAL, "rows were lost: %lld read, %lld good, %lld bad; nothing since the last mark is kept",
-                       (long long)counts->lines_read, (long long)counts->lines_good, (long long)counts->lines_bad);
+        return ll_fail(err, LL_FATAL,
+                       "rows were lost: %lld read, %lld good, %lld bad; nothing since the last mark is kept",
+                       (long long)counts->lines_read, (long long)counts->lines_good,
+                       (long long)counts->lines_bad);
     return status;
 }
 

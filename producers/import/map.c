@@ -1,50 +1,16 @@
 #include "producers/import/map.h"
 
 #include "producers/import/charset.h"
+#include "producers/import/map_values.h"
 #include "producers/import/money.h"
 
-#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-enum { CACHED_SIZE = 40, SOURCE_REF_SIZE = 300 };
-
-/* The last text that was judged: the rows of a transaction share their time, their customer and their number, and a regular
- * expression costs as much as the rest of the row. */
-struct cached {
-    char text[CACHED_SIZE];
-    uint32_t size; /* UINT32_MAX: nothing yet */
-    enum code code;
-    int64_t number;
-};
-
-struct value {
-    bool present; /* neither empty nor bad */
-    struct text text;
-    int64_t number;
-    struct text *items;
-    uint32_t item_count;
-};
-
-struct mapper {
-    const struct profile *profile;
-    const struct profile_file *file;
-    struct calendar *calendar;
-    char name[256];
-    char source_ref[SOURCE_REF_SIZE];
-    int position[PROFILE_COLUMNS_MAX]; /* of the profile's columns in this file */
-    enum field_id used[FIELD_ID_COUNT];
-    int used_count;
-    struct cached pattern[FIELD_ID_COUNT], parsed[FIELD_ID_COUNT];
-    struct value values[FIELD_ID_COUNT];
-    struct text lists[2][EVENT_LIST_MAX];
-    char *decoded;
-    size_t decoded_used;
-};
-
-static void note(const struct profile_file *file, struct mapped *ret, enum field_id id, enum code code, struct text value)
+void map_note(const struct profile_file *file, struct mapped *ret, enum field_id id, enum code code,
+              struct text value)
 {
     char quoted[72];
     const struct profile_field *field = &file->fields[id];
@@ -65,14 +31,15 @@ static void note_row(struct mapped *ret, enum code code, const char *why)
 static struct text strip(struct text text)
 {
     while (text.size > 0 && (text.data[0] == ' ' || text.data[0] == '\t'))
-        text = (struct text){ text.data + 1, text.size - 1 };
+        text = (struct text){text.data + 1, text.size - 1};
     while (text.size > 0 && (text.data[text.size - 1] == ' ' || text.data[text.size - 1] == '\t'))
         text.size--;
     return text;
 }
 
 /* The field's text in UTF-8, stripped as the profile says. */
-static struct text take_text(struct mapper *mapper, const struct profile_field *field, const struct csv_row *row)
+static struct text take_text(struct mapper *mapper, const struct profile_field *field,
+                             const struct csv_row *row)
 {
     struct text text;
     if (field->column < 0) {
@@ -85,7 +52,8 @@ static struct text take_text(struct mapper *mapper, const struct profile_field *
         if (field->strip)
             text = strip(text);
         size_t suffix = strlen(field->drop_suffix);
-        if (suffix > 0 && text.size >= suffix && memcmp(text.data + text.size - suffix, field->drop_suffix, suffix) == 0)
+        if (suffix > 0 && text.size >= suffix &&
+            memcmp(text.data + text.size - suffix, field->drop_suffix, suffix) == 0)
             text.size -= (uint32_t)suffix;
     }
     return text.size == 0 && field->has_empty ? text_of(field->empty) : text;
@@ -93,7 +61,7 @@ static struct text take_text(struct mapper *mapper, const struct profile_field *
 
 static bool pattern_matches(const struct profile_pattern *pattern, struct text text)
 {
-    regmatch_t range = { .rm_so = 0, .rm_eo = (regoff_t)text.size };
+    regmatch_t range = {.rm_so = 0, .rm_eo = (regoff_t)text.size};
     return regexec(&pattern->compiled, text.data, 0, &range, REG_STARTEND) == 0;
 }
 
@@ -177,7 +145,7 @@ static enum code parse_list(struct mapper *mapper, enum field_id id, struct valu
     while (at < end) {
         const char *stop = memchr(at, separator, (size_t)(end - at));
         stop = stop == NULL ? end : stop;
-        struct text item = strip((struct text){ at, (uint32_t)(stop - at) });
+        struct text item = strip((struct text){at, (uint32_t)(stop - at)});
         if (item.size > EVENT_TEXT_SIZE_MAX || (item.size > 0 && value->item_count == EVENT_LIST_MAX))
             return CODE_DECODE_LIMIT;
         if (item.size > 0)
@@ -191,14 +159,20 @@ static enum code parse(struct mapper *mapper, enum field_id id, struct value *va
 {
     const struct profile_field *field = &mapper->file->fields[id];
     switch (profile_field_info(id)->type) {
-    case FIELD_TEXT: return CODE_NONE;
-    case FIELD_LIST: return parse_list(mapper, id, value);
+    case FIELD_TEXT:
+        return CODE_NONE;
+    case FIELD_LIST:
+        return parse_list(mapper, id, value);
     case FIELD_TYPE:
     case FIELD_TIME:
-    case FIELD_DATE: return parse_slow(mapper, id, value->text, &value->number);
-    case FIELD_MONEY: return money_parse(value->text, field->decimal, mapper->profile->money_digits, &value->number);
-    case FIELD_WHOLE: return parse_whole(id, value->text, &value->number);
-    case FIELD_BOOLEAN: return parse_boolean(field, value->text, &value->number);
+    case FIELD_DATE:
+        return parse_slow(mapper, id, value->text, &value->number);
+    case FIELD_MONEY:
+        return money_parse(value->text, field->decimal, mapper->profile->money_digits, &value->number);
+    case FIELD_WHOLE:
+        return parse_whole(id, value->text, &value->number);
+    case FIELD_BOOLEAN:
+        return parse_boolean(field, value->text, &value->number);
     }
     return CODE_VALUE_SYNTAX;
 }
@@ -212,9 +186,9 @@ static enum code check_pattern(struct mapper *mapper, enum field_id id, struct t
     if (cache_holds(cached, text))
         return cached->code;
     bool matches = pattern_matches(&field->pattern, text);
-    enum code code = matches ? CODE_NONE
+    enum code code = matches                                      ? CODE_NONE
                      : profile_field_info(id)->type == FIELD_TEXT ? CODE_ID_SYNTAX
-                                                                   : CODE_VALUE_SYNTAX;
+                                                                  : CODE_VALUE_SYNTAX;
     cache_put(cached, text, code, 0);
     return code;
 }
@@ -225,15 +199,15 @@ static void check_number(struct mapper *mapper, enum field_id id, struct value *
     const struct profile_field *field = &mapper->file->fields[id];
     const struct field_info *info = profile_field_info(id);
     if ((field->positive && value->number <= 0) || (field->nonzero && value->number == 0))
-        note(mapper->file, ret, id, info->not_positive, value->text);
+        map_note(mapper->file, ret, id, info->not_positive, value->text);
     const struct value *type = &mapper->values[FIELD_ID_TYPE];
     int sign = type->present ? field->sign[type->number] : 0;
     if (sign == 0)
         return;
     if (value->number != 0 && (value->number > 0) != (sign > 0))
-        note(mapper->file, ret, id, CODE_SIGN_MISMATCH, value->text);
+        map_note(mapper->file, ret, id, CODE_SIGN_MISMATCH, value->text);
     if (value->number == INT64_MIN)
-        note(mapper->file, ret, id, CODE_AMOUNT_OVERFLOW, value->text);
+        map_note(mapper->file, ret, id, CODE_AMOUNT_OVERFLOW, value->text);
     else if (value->number < 0)
         value->number = -value->number;
 }
@@ -243,178 +217,30 @@ static void map_field(struct mapper *mapper, enum field_id id, const struct csv_
     const struct profile_field *field = &mapper->file->fields[id];
     const struct field_info *info = profile_field_info(id);
     struct value *value = &mapper->values[id];
-    *value = (struct value){ 0 };
+    *value = (struct value){0};
     if (field->computed)
         return;
     struct text text = take_text(mapper, field, row);
     uint64_t before = ret->codes;
     if (text.size == 0) {
         if (field->required)
-            note(mapper->file, ret, id, info->missing, text);
+            map_note(mapper->file, ret, id, info->missing, text);
         return;
     }
     value->text = text;
     if (info->type != FIELD_LIST && text.size > EVENT_TEXT_SIZE_MAX)
-        note(mapper->file, ret, id, CODE_CSV_LIMIT, text);
+        map_note(mapper->file, ret, id, CODE_CSV_LIMIT, text);
     if (charset_has_control(text))
-        note(mapper->file, ret, id, CODE_TEXT_CONTROL, text);
+        map_note(mapper->file, ret, id, CODE_TEXT_CONTROL, text);
     enum code code = check_pattern(mapper, id, text);
     if (code != CODE_NONE)
-        note(mapper->file, ret, id, code, text);
+        map_note(mapper->file, ret, id, code, text);
     code = parse(mapper, id, value);
     if (code != CODE_NONE)
-        note(mapper->file, ret, id, code, text);
+        map_note(mapper->file, ret, id, code, text);
     value->present = code == CODE_NONE && ret->codes == before;
     if (code == CODE_NONE && (info->type == FIELD_MONEY || info->type == FIELD_WHOLE))
         check_number(mapper, id, value, ret);
-}
-
-static struct text text_or_null(const struct mapper *mapper, enum field_id id)
-{
-    return mapper->values[id].present ? mapper->values[id].text : (struct text){ 0 };
-}
-
-static struct text text_or_empty(const struct mapper *mapper, enum field_id id)
-{
-    return mapper->values[id].present ? mapper->values[id].text : TEXT("");
-}
-
-static void map_head(struct mapper *mapper, struct mapped *ret)
-{
-    const struct value *values = mapper->values;
-    ret->head = (struct transaction){
-        .transaction_id = text_or_empty(mapper, FIELD_ID_TRANSACTION_ID),
-        .type = (enum transaction_type)values[FIELD_ID_TYPE].number,
-        .original_transaction_id = text_or_null(mapper, FIELD_ID_ORIGINAL),
-        .event_time_ms = values[FIELD_ID_EVENT_TIME].number,
-        .store_id = text_or_null(mapper, FIELD_ID_STORE_ID),
-        .customer_id = text_or_null(mapper, FIELD_ID_CUSTOMER_ID),
-        .currency = mapper->file->fields[FIELD_ID_CURRENCY].used ? text_or_empty(mapper, FIELD_ID_CURRENCY)
-                                                                 : text_of(mapper->profile->currency),
-        .has_total = values[FIELD_ID_TOTAL].present,
-        .total_minor = values[FIELD_ID_TOTAL].number,
-        .source = text_of(mapper->profile->source),
-        .source_ref = text_of(mapper->source_ref),
-        .channel = text_or_null(mapper, FIELD_ID_CHANNEL),
-    };
-}
-
-static void map_item(struct mapper *mapper, struct mapped *ret)
-{
-    const struct value *values = mapper->values;
-    const struct profile_field *amount = &mapper->file->fields[FIELD_ID_AMOUNT];
-    ret->has_line_no = mapper->file->fields[FIELD_ID_LINE_NO].used;
-    ret->item = (struct line){
-        .line_no = (int32_t)values[FIELD_ID_LINE_NO].number,
-        .product_id = text_or_null(mapper, FIELD_ID_PRODUCT_ID),
-        .quantity = values[FIELD_ID_QUANTITY].number,
-        .unit_price_minor = values[FIELD_ID_UNIT_PRICE].number,
-        .discount_minor = values[FIELD_ID_DISCOUNT].number,
-        .amount_minor = values[FIELD_ID_AMOUNT].number,
-        .promotion_id = text_or_null(mapper, FIELD_ID_PROMOTION_ID),
-    };
-    if (amount->computed &&
-        (__builtin_mul_overflow(ret->item.quantity, ret->item.unit_price_minor, &ret->item.amount_minor) ||
-         __builtin_sub_overflow(ret->item.amount_minor, ret->item.discount_minor, &ret->item.amount_minor)))
-        note(mapper->file, ret, FIELD_ID_AMOUNT, CODE_AMOUNT_OVERFLOW, TEXT("quantity times unit price"));
-}
-
-static void map_customer(const struct mapper *mapper, struct customer *ret)
-{
-    const struct value *values = mapper->values;
-    *ret = (struct customer){
-        .customer_id = text_or_empty(mapper, FIELD_ID_CUSTOMER_ID),
-        .effective_from_ms = values[FIELD_ID_EFFECTIVE_FROM].number,
-        .name = text_or_null(mapper, FIELD_ID_NAME),
-        .email = text_or_null(mapper, FIELD_ID_EMAIL),
-        .phone = text_or_null(mapper, FIELD_ID_PHONE),
-        .language = text_or_null(mapper, FIELD_ID_LANGUAGE),
-        .country = text_or_null(mapper, FIELD_ID_COUNTRY),
-        .consent_marketing = values[FIELD_ID_CONSENT].number != 0,
-        .mailable = true,
-        .erased = values[FIELD_ID_ERASED].number != 0,
-        .source = text_of(mapper->profile->source),
-        .source_ref = text_of(mapper->source_ref),
-    };
-}
-
-static void map_product(const struct mapper *mapper, struct product *ret)
-{
-    const struct value *values = mapper->values;
-    *ret = (struct product){
-        .product_id = text_or_empty(mapper, FIELD_ID_PRODUCT_ID),
-        .effective_from_ms = values[FIELD_ID_EFFECTIVE_FROM].number,
-        .name = text_or_null(mapper, FIELD_ID_NAME),
-        .category = text_or_null(mapper, FIELD_ID_CATEGORY),
-        .brand = text_or_null(mapper, FIELD_ID_BRAND),
-        .has_unit_price = values[FIELD_ID_UNIT_PRICE].present,
-        .unit_price_minor = values[FIELD_ID_UNIT_PRICE].number,
-        .active = !values[FIELD_ID_ACTIVE].present || values[FIELD_ID_ACTIVE].number != 0,
-        .source = text_of(mapper->profile->source),
-        .source_ref = text_of(mapper->source_ref),
-    };
-}
-
-static void map_store(const struct mapper *mapper, struct store *ret)
-{
-    const struct value *values = mapper->values;
-    *ret = (struct store){
-        .store_id = text_or_empty(mapper, FIELD_ID_STORE_ID),
-        .effective_from_ms = values[FIELD_ID_EFFECTIVE_FROM].number,
-        .name = text_or_null(mapper, FIELD_ID_NAME),
-        .city = text_or_null(mapper, FIELD_ID_CITY),
-        .has_opened = values[FIELD_ID_OPENED].present,
-        .opened_day = (int32_t)values[FIELD_ID_OPENED].number,
-        .has_closed = values[FIELD_ID_CLOSED].present,
-        .closed_day = (int32_t)values[FIELD_ID_CLOSED].number,
-        .source = text_of(mapper->profile->source),
-        .source_ref = text_of(mapper->source_ref),
-    };
-}
-
-static void map_promotion(const struct mapper *mapper, struct promotion *ret)
-{
-    const struct value *values = mapper->values;
-    *ret = (struct promotion){
-        .promotion_id = text_or_empty(mapper, FIELD_ID_PROMOTION_ID),
-        .effective_from_ms = values[FIELD_ID_EFFECTIVE_FROM].number,
-        .name = text_or_null(mapper, FIELD_ID_NAME),
-        .start_day = (int32_t)values[FIELD_ID_START].number,
-        .end_day = (int32_t)values[FIELD_ID_END].number,
-        .product_ids = values[FIELD_ID_PRODUCT_IDS].items,
-        .product_count = values[FIELD_ID_PRODUCT_IDS].item_count,
-        .categories = values[FIELD_ID_CATEGORIES].items,
-        .category_count = values[FIELD_ID_CATEGORIES].item_count,
-        .source = text_of(mapper->profile->source),
-        .source_ref = text_of(mapper->source_ref),
-    };
-}
-
-static void map_inventory(const struct mapper *mapper, struct inventory *ret)
-{
-    *ret = (struct inventory){
-        .store_id = text_or_empty(mapper, FIELD_ID_STORE_ID),
-        .product_id = text_or_empty(mapper, FIELD_ID_PRODUCT_ID),
-        .event_time_ms = mapper->values[FIELD_ID_EVENT_TIME].number,
-        .on_hand = mapper->values[FIELD_ID_ON_HAND].number,
-        .source = text_of(mapper->profile->source),
-        .source_ref = text_of(mapper->source_ref),
-    };
-}
-
-static void assemble(struct mapper *mapper, struct mapped *ret)
-{
-    switch (mapper->file->kind) {
-    case PROFILE_TRANSACTION_LINES: map_head(mapper, ret); map_item(mapper, ret); break;
-    case PROFILE_SALES: map_head(mapper, ret); break;
-    case PROFILE_SALE_LINES: map_item(mapper, ret); break;
-    case PROFILE_STORES: ret->reference.kind = EVENT_STORE; map_store(mapper, &ret->reference.store); break;
-    case PROFILE_PRODUCTS: ret->reference.kind = EVENT_PRODUCT; map_product(mapper, &ret->reference.product); break;
-    case PROFILE_CUSTOMERS: ret->reference.kind = EVENT_CUSTOMER; map_customer(mapper, &ret->reference.customer); break;
-    case PROFILE_PROMOTIONS: ret->reference.kind = EVENT_PROMOTION; map_promotion(mapper, &ret->reference.promotion); break;
-    case PROFILE_INVENTORY: ret->reference.kind = EVENT_INVENTORY; map_inventory(mapper, &ret->reference.inventory); break;
-    case PROFILE_KIND_COUNT: assert(false);
-    }
 }
 
 void mapper_map(struct mapper *mapper, const struct csv_row *row, struct mapped *ret)
@@ -438,10 +264,11 @@ void mapper_map(struct mapper *mapper, const struct csv_row *row, struct mapped 
     bool empty_id = id->text.size == 0 && !mapper->file->fields[FIELD_ID_TRANSACTION_ID].required;
     ret->has_group = id->present || empty_id;
     ret->group = id->present ? id->text : TEXT("");
-    assemble(mapper, ret);
+    map_assemble(mapper, ret);
 }
 
-static enum ll_status match_header(struct mapper *mapper, const struct text *header, size_t count, struct ll_err *err)
+static enum ll_status match_header(struct mapper *mapper, const struct text *header, size_t count,
+                                   struct ll_err *err)
 {
     const struct profile_file *file = mapper->file;
     char quoted[80];
@@ -454,24 +281,27 @@ static enum ll_status match_header(struct mapper *mapper, const struct text *hea
             }
         }
         if (found != 1)
-            return ll_fail(err, LL_FATAL, "%s: column \"%s\" is %s in its first line; the profile %s names the %d columns it must have",
-                           mapper->name, file->columns[want], found == 0 ? "not" : "more than once", mapper->profile->path,
-                           file->column_count);
+            return ll_fail(
+                err, LL_FATAL,
+                "%s: column \"%s\" is %s in its first line; the profile %s names the %d columns it must have",
+                mapper->name, file->columns[want], found == 0 ? "not" : "more than once",
+                mapper->profile->path, file->column_count);
     }
     for (size_t i = 0; i < count; i++) {
         bool known = false;
         for (int want = 0; want < file->column_count; want++)
             known = known || mapper->position[want] == (int)i;
         if (!known)
-            return ll_fail(err, LL_FATAL, "%s: the profile %s does not know column \"%s\": add it to header there",
-                           mapper->name, mapper->profile->path, charset_quote(header[i], quoted, sizeof quoted));
+            return ll_fail(
+                err, LL_FATAL, "%s: the profile %s does not know column \"%s\": add it to header there",
+                mapper->name, mapper->profile->path, charset_quote(header[i], quoted, sizeof quoted));
     }
     return LL_OK;
 }
 
 enum ll_status mapper_new(const struct profile *profile, const struct profile_file *file, const char *name,
-                          struct calendar *calendar, const struct text *header, size_t header_count, struct mapper **ret,
-                          struct ll_err *err)
+                          struct calendar *calendar, const struct text *header, size_t header_count,
+                          struct mapper **ret, struct ll_err *err)
 {
     struct mapper *mapper = calloc(1, sizeof *mapper);
     if (mapper == NULL)

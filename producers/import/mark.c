@@ -13,12 +13,12 @@
 /* Longer than a killed import's transaction stays open (SEND_TRANSACTION_MS). */
 enum { READ_MS = 45000, POLL_MS = 100 };
 
-static const char *const states[] = { "none", "running", "done", "unreadable" };
+static const char *const states[] = {"none", "running", "done", "unreadable"};
 
 void mark_done(struct mark *mark)
 {
     json_decref(mark->summary);
-    *mark = (struct mark){ 0 };
+    *mark = (struct mark){0};
 }
 
 void mark_nonce(char to[MARK_NONCE_SIZE])
@@ -50,9 +50,10 @@ static char *dump(json_t *takes)
 
 char *mark_write(const char *sha256, const struct mark *mark)
 {
-    return dump(json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:O?}", "sha256", sha256, "state", states[mark->state], "attempt",
-                          (json_int_t)mark->attempt, "outputs", (json_int_t)mark->outputs, "settings", mark->settings,
-                          "updated_at", mark->updated_at, "summary", mark->summary));
+    return dump(json_pack("{s:s, s:s, s:I, s:I, s:s, s:s, s:O?}", "sha256", sha256, "state",
+                          states[mark->state], "attempt", (json_int_t)mark->attempt, "outputs",
+                          (json_int_t)mark->outputs, "settings", mark->settings, "updated_at",
+                          mark->updated_at, "summary", mark->summary));
 }
 
 char *mark_write_claim(const char *nonce, int64_t now_ms)
@@ -71,14 +72,15 @@ static void parse_mark(struct text value, struct mark *ret)
     const char *settings = json_string_value(json_object_get(root, "settings"));
     const char *updated_at = json_string_value(json_object_get(root, "updated_at"));
     mark_done(ret);
-    *ret = (struct mark){ .state = MARK_UNREADABLE,
-                          .attempt = json_integer_value(json_object_get(root, "attempt")),
-                          .outputs = json_integer_value(json_object_get(root, "outputs")),
-                          .summary = json_incref(json_object_get(root, "summary")) };
+    *ret = (struct mark){.state = MARK_UNREADABLE,
+                         .attempt = json_integer_value(json_object_get(root, "attempt")),
+                         .outputs = json_integer_value(json_object_get(root, "outputs")),
+                         .summary = json_incref(json_object_get(root, "summary"))};
     snprintf(ret->settings, sizeof ret->settings, "%s", settings != NULL ? settings : "");
     snprintf(ret->updated_at, sizeof ret->updated_at, "%s", updated_at != NULL ? updated_at : "");
     for (int i = MARK_RUNNING; i <= MARK_DONE; i++)
-        if (state != NULL && settings != NULL && ret->attempt > 0 && ret->outputs >= 0 && strcmp(state, states[i]) == 0)
+        if (state != NULL && settings != NULL && ret->attempt > 0 && ret->outputs >= 0 &&
+            strcmp(state, states[i]) == 0)
             ret->state = (enum mark_state)i;
     json_decref(root);
 }
@@ -119,21 +121,24 @@ static enum ll_status read_to(struct kafka_reader *reader, struct reading *readi
             take_record(reading, &record);
             kafka_reader_release(reader, &record);
         } else if (process_stopping() || clock.steady_ms(clock.self) > until_ms) {
-            return event == BUS_DOWN ? LL_RETRY
-                                     : ll_fail(err, LL_RETRY, "topic imports cannot be read to its end: another import's open "
-                                                              "transaction stands in the way; try again in a minute");
+            return event == BUS_DOWN
+                       ? LL_RETRY
+                       : ll_fail(err, LL_RETRY,
+                                 "topic imports cannot be read to its end: another import's open "
+                                 "transaction stands in the way; try again in a minute");
         }
     }
     return LL_OK;
 }
 
-enum ll_status mark_read(const struct config *config, const struct topics *topics, const char *sha256, const char *nonce,
-                         struct mark *ret, char ret_claim[MARK_NONCE_SIZE], struct ll_err *err)
+enum ll_status mark_read(const struct config *config, const struct topics *topics, const char *sha256,
+                         const char *nonce, struct mark *ret, char ret_claim[MARK_NONCE_SIZE],
+                         struct ll_err *err)
 {
-    static const enum topic which[] = { TOPIC_IMPORTS };
-    struct reading reading = { .nonce = nonce, .mark = ret, .claim = ret_claim };
+    static const enum topic which[] = {TOPIC_IMPORTS};
+    struct reading reading = {.nonce = nonce, .mark = ret, .claim = ret_claim};
     struct kafka_reader *reader;
-    *ret = (struct mark){ 0 };
+    *ret = (struct mark){0};
     ret_claim[0] = '\0';
     mark_key(sha256, reading.key);
     mark_claim_key(sha256, reading.claim_key);

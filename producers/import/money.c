@@ -3,13 +3,18 @@
 #include <stddef.h>
 #include <string.h>
 
-/* All codes of list one that are money, by their number of decimal places; funds and metals (XAU, XDR, ...) are not. */
+/* All codes of list one that are money, by their number of decimal places; funds and metals (XAU, XDR, ...)
+ * are not. */
 static const char places_0[] = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF ";
 static const char places_2[] =
-    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CNY "
-    "COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS "
-    "INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN MYR "
-    "MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD "
+    "AED AFN ALL AMD ANG AOA ARS AUD AWG AZN BAM BBD BDT BGN BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF "
+    "CNY "
+    "COP CRC CUP CVE CZK DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GTQ GYD HKD HNL HTG HUF IDR "
+    "ILS "
+    "INR IRR JMD KES KGS KHR KPW KYD KZT LAK LBP LKR LRD LSL MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR MWK MXN "
+    "MYR "
+    "MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SDG SEK SGD SHP SLE SOS "
+    "SRD "
     "SSP STN SVC SYP SZL THB TJS TMT TOP TRY TTD TWD TZS UAH USD UYU UZS VED VES WST XCD YER ZAR ZMW ZWL ";
 static const char places_3[] = "BHD IQD JOD KWD LYD OMR TND ";
 
@@ -40,7 +45,8 @@ static bool is_digit(char c)
 /* Sums up negatively, since INT64_MIN has no positive twin. */
 static bool push_digit(int64_t *sum, char digit)
 {
-    return !__builtin_mul_overflow(*sum, INT64_C(10), sum) && !__builtin_sub_overflow(*sum, (int64_t)(digit - '0'), sum);
+    return !__builtin_mul_overflow(*sum, INT64_C(10), sum) &&
+           !__builtin_sub_overflow(*sum, (int64_t)(digit - '0'), sum);
 }
 
 enum code money_parse(struct text text, char mark, int digits, int64_t *ret_minor)

@@ -12,20 +12,27 @@ static struct text transaction_key(const struct transaction *transaction)
 struct text output_key(const struct event *event)
 {
     switch (event->kind) {
-    case EVENT_TRANSACTION: return transaction_key(&event->transaction);
-    case EVENT_CUSTOMER: return event->customer.customer_id;
-    case EVENT_PRODUCT: return event->product.product_id;
-    case EVENT_STORE: return event->store.store_id;
-    case EVENT_PROMOTION: return event->promotion.promotion_id;
-    case EVENT_INVENTORY: return event->inventory.product_id;
+    case EVENT_TRANSACTION:
+        return transaction_key(&event->transaction);
+    case EVENT_CUSTOMER:
+        return event->customer.customer_id;
+    case EVENT_PRODUCT:
+        return event->product.product_id;
+    case EVENT_STORE:
+        return event->store.store_id;
+    case EVENT_PROMOTION:
+        return event->promotion.promotion_id;
+    case EVENT_INVENTORY:
+        return event->inventory.product_id;
     case EVENT_TRANSACTION_VALID:
     case EVENT_CONTROL:
     case EVENT_LOYALTY_RULES:
     case EVENT_LEDGER:
     case EVENT_COMMAND:
-    case EVENT_KINDS: break;
+    case EVENT_KINDS:
+        break;
     }
-    return (struct text){ 0 };
+    return (struct text){0};
 }
 
 static void count_transaction(struct import_counts *counts, const struct transaction *transaction)
@@ -42,11 +49,14 @@ static void count_transaction(struct import_counts *counts, const struct transac
         counts->returns++;
         counts->net_minor = (int64_t)((uint64_t)counts->net_minor - sum);
         break;
-    case TRANSACTION_VOID: counts->voids++; break;
+    case TRANSACTION_VOID:
+        counts->voids++;
+        break;
     }
 }
 
-enum ll_status output_event(struct output *output, enum topic topic, const struct event *event, int64_t rows, struct ll_err *err)
+enum ll_status output_event(struct output *output, enum topic topic, const struct event *event, int64_t rows,
+                            struct ll_err *err)
 {
     enum ll_status status = output->sink.event(output->sink.self, topic, output_key(event), event, err);
     if (status != LL_OK)

@@ -1,7 +1,8 @@
 /*
  * output.h - what leaves an import, in one fixed order, and the counts of it.
- * Shape:  an event or a dead row goes to the sink; its place in the order is its number. The order depends on the files and the
- *         profile alone, so that a killed import can be run again and leave out what is already there.
+ * Shape:  an event or a dead row goes to the sink; its place in the order is its number. The order depends on
+ * the files and the profile alone, so that a killed import can be run again and leave out what is already
+ * there.
  */
 #pragma once
 
@@ -23,7 +24,8 @@ struct dead_row {
 
 /* Where outputs go: Kafka, or a test. */
 struct import_sink {
-    enum ll_status (*event)(void *self, enum topic topic, struct text key, const struct event *event, struct ll_err *err);
+    enum ll_status (*event)(void *self, enum topic topic, struct text key, const struct event *event,
+                            struct ll_err *err);
     enum ll_status (*dead)(void *self, const struct dead_row *row, struct ll_err *err);
     /* All references are out, sales follow: they must be visible first. */
     enum ll_status (*settle)(void *self, struct ll_err *err);
@@ -36,7 +38,8 @@ struct import_counts {
     int64_t bad_by_code[CODE_COUNT];
     int64_t events[TOPIC_COUNT];
     int64_t sales, returns, voids;
-    int64_t net_minor; /* of the events: sales less returns; may wrap only with absurd input, and then says nothing */
+    int64_t net_minor; /* of the events: sales less returns; may wrap only with absurd input, and then says
+                          nothing */
     int64_t outputs;   /* events and dead rows */
 };
 
@@ -46,7 +49,8 @@ struct output {
 };
 
 /* rows: how many of the file's rows the event stands for. */
-enum ll_status output_event(struct output *output, enum topic topic, const struct event *event, int64_t rows, struct ll_err *err);
+enum ll_status output_event(struct output *output, enum topic topic, const struct event *event, int64_t rows,
+                            struct ll_err *err);
 enum ll_status output_dead(struct output *output, const struct dead_row *row, struct ll_err *err);
 /* The record's key: a sale's is customer_id, else original_transaction_id, else transaction_id (DESIGN 1). */
 struct text output_key(const struct event *event);

@@ -1,9 +1,9 @@
 /*
  * profile.h - how the columns of somebody's CSV files become events: a configuration file, not code.
- * Shape:  deploy/profiles/NAME.conf (libconfig) is read once into the structs below, with every check done. online_retail.conf
- *         there explains every key.
- * Errors: LL_FATAL with file:line: a key that is not known, a value of another type or out of range, a column that the header
- *         does not have, a pattern or a format that cannot be read, a field that the kind of file does not have.
+ * Shape:  deploy/profiles/NAME.conf (libconfig) is read once into the structs below, with every check done.
+ * online_retail.conf there explains every key. Errors: LL_FATAL with file:line: a key that is not known, a
+ * value of another type or out of range, a column that the header does not have, a pattern or a format that
+ * cannot be read, a field that the kind of file does not have.
  */
 #pragma once
 
@@ -28,14 +28,14 @@ enum {
 
 /* In the order in which they are imported: what is referred to comes before what refers to it.
  * X(symbol, name in the profile, topic) */
-#define PROFILE_KINDS(X) \
-    X(STORES, "stores", STORES) \
-    X(PRODUCTS, "products", PRODUCTS) \
-    X(CUSTOMERS, "customers", CUSTOMERS) \
-    X(PROMOTIONS, "promotions", PROMOTIONS) \
-    X(INVENTORY, "inventory", INVENTORY) \
-    X(TRANSACTION_LINES, "transaction_lines", TRANSACTIONS) \
-    X(SALES, "sales", TRANSACTIONS) \
+#define PROFILE_KINDS(X)                                                                                     \
+    X(STORES, "stores", STORES)                                                                              \
+    X(PRODUCTS, "products", PRODUCTS)                                                                        \
+    X(CUSTOMERS, "customers", CUSTOMERS)                                                                     \
+    X(PROMOTIONS, "promotions", PROMOTIONS)                                                                  \
+    X(INVENTORY, "inventory", INVENTORY)                                                                     \
+    X(TRANSACTION_LINES, "transaction_lines", TRANSACTIONS)                                                  \
+    X(SALES, "sales", TRANSACTIONS)                                                                          \
     X(SALE_LINES, "sale_lines", TRANSACTIONS)
 
 enum profile_kind {
@@ -45,12 +45,22 @@ enum profile_kind {
         PROFILE_KIND_COUNT,
 };
 
-enum field_type { FIELD_TEXT, FIELD_LIST, FIELD_TYPE, FIELD_TIME, FIELD_DATE, FIELD_MONEY, FIELD_WHOLE, FIELD_BOOLEAN };
+enum field_type {
+    FIELD_TEXT,
+    FIELD_LIST,
+    FIELD_TYPE,
+    FIELD_TIME,
+    FIELD_DATE,
+    FIELD_MONEY,
+    FIELD_WHOLE,
+    FIELD_BOOLEAN
+};
 
 /* Every field of every event that a column can feed. Sets of kinds: which kinds of file have it.
- * X(symbol, name, type, kinds, required by default, code if it is required and empty, code if it is not above zero) */
-#define PROFILE_HEADS (KIND(TRANSACTION_LINES) | KIND(SALES))
-#define PROFILE_ITEMS (KIND(TRANSACTION_LINES) | KIND(SALE_LINES))
+ * X(symbol, name, type, kinds, required by default, code if it is required and empty, code if it is not above
+ * zero) */
+#define PROFILE_HEADS     (KIND(TRANSACTION_LINES) | KIND(SALES))
+#define PROFILE_ITEMS     (KIND(TRANSACTION_LINES) | KIND(SALE_LINES))
 #define PROFILE_VERSIONED (KIND(STORES) | KIND(PRODUCTS) | KIND(CUSTOMERS) | KIND(PROMOTIONS))
 /* clang-format off */
 #define PROFILE_FIELDS(X) \
@@ -118,7 +128,7 @@ struct profile_pattern {
 
 struct profile_field {
     bool used;
-    int column;                       /* index into the file's columns; -1: the constant */
+    int column;                        /* index into the file's columns; -1: the constant */
     char constant[PROFILE_VALUE_SIZE]; /* value = "..." */
     char empty[PROFILE_VALUE_SIZE];    /* default = "...": taken where the column is empty */
     bool has_empty, required, strip, positive, nonzero, computed;
@@ -160,6 +170,6 @@ struct profile {
 };
 
 /* currency and time_zone are the program's: taken where the profile names none. */
-enum ll_status profile_load(const char *path, const char *currency, const char *time_zone, struct profile **ret,
-                            struct ll_err *err);
+enum ll_status profile_load(const char *path, const char *currency, const char *time_zone,
+                            struct profile **ret, struct ll_err *err);
 void profile_free(struct profile *profile);

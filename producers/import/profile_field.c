@@ -5,8 +5,8 @@
 
 #define KIND(symbol) (1u << PROFILE_##symbol)
 static const struct field_info fields[] = {
-#define X(symbol, name, type, kinds, required, missing, not_positive) \
-    [FIELD_ID_##symbol] = { name, FIELD_##type, kinds, required, CODE_##missing, CODE_##not_positive },
+#define X(symbol, name, type, kinds, required, missing, not_positive)                                        \
+    [FIELD_ID_##symbol] = {name, FIELD_##type, kinds, required, CODE_##missing, CODE_##not_positive},
     PROFILE_FIELDS(X)
 #undef X
 };
@@ -36,7 +36,8 @@ struct field_reading {
     struct profile_field *field;
 };
 
-typedef enum ll_status (*key_reader)(const struct field_reading *in, config_setting_t *at, struct ll_err *err);
+typedef enum ll_status (*key_reader)(const struct field_reading *in, config_setting_t *at,
+                                     struct ll_err *err);
 
 static enum ll_status read_column(const struct field_reading *in, config_setting_t *at, struct ll_err *err)
 {
@@ -75,13 +76,14 @@ static enum ll_status read_strip(const struct field_reading *in, config_setting_
     return reading_flag(in->reading, at, &in->field->strip, err);
 }
 
-static enum ll_status read_drop_suffix(const struct field_reading *in, config_setting_t *at, struct ll_err *err)
+static enum ll_status read_drop_suffix(const struct field_reading *in, config_setting_t *at,
+                                       struct ll_err *err)
 {
     return reading_text(in->reading, at, in->field->drop_suffix, sizeof in->field->drop_suffix, err);
 }
 
-static enum ll_status read_pattern_into(const struct field_reading *in, config_setting_t *at, struct profile_pattern *pattern,
-                                        struct ll_err *err)
+static enum ll_status read_pattern_into(const struct field_reading *in, config_setting_t *at,
+                                        struct profile_pattern *pattern, struct ll_err *err)
 {
     char text[PROFILE_VALUE_SIZE], whole[PROFILE_VALUE_SIZE + 8], why[120];
     enum ll_status status = reading_text(in->reading, at, text, sizeof text, err);
@@ -123,7 +125,8 @@ static enum ll_status read_format(const struct field_reading *in, config_setting
     bool list = config_setting_is_aggregate(at) == CONFIG_TRUE;
     int count = list ? config_setting_length(at) : 1;
     if (count < 1 || count > WHEN_FORMATS_MAX)
-        return reading_fail(in->reading, at, err, "format must be a format, or a list of up to %d", WHEN_FORMATS_MAX);
+        return reading_fail(in->reading, at, err, "format must be a format, or a list of up to %d",
+                            WHEN_FORMATS_MAX);
     for (int i = 0; i < count; i++) {
         config_setting_t *one = list ? config_setting_get_elem(at, (unsigned)i) : at;
         const char *why;
@@ -131,7 +134,8 @@ static enum ll_status read_format(const struct field_reading *in, config_setting
         if (status != LL_OK)
             return status;
         if (!when_check(when->formats[i], &why))
-            return reading_fail(in->reading, one, err, "format \"%s\" cannot be used: %s", when->formats[i], why);
+            return reading_fail(in->reading, one, err, "format \"%s\" cannot be used: %s", when->formats[i],
+                                why);
     }
     when->count = count;
     return LL_OK;
@@ -151,17 +155,19 @@ static enum ll_status read_computed(const struct field_reading *in, config_setti
 {
     in->field->column = -1;
     if (in->info != &fields[FIELD_ID_AMOUNT])
-        return reading_fail(in->reading, at, err, "only amount can be computed (quantity times unit price less discount)");
+        return reading_fail(in->reading, at, err,
+                            "only amount can be computed (quantity times unit price less discount)");
     return reading_flag(in->reading, at, &in->field->computed, err);
 }
 
 static enum ll_status read_sign(const struct field_reading *in, config_setting_t *at, struct ll_err *err)
 {
-    static const char *const known[] = { "sale", "return", "void", NULL };
-    static const char *const signs[] = { "any", "+", "-", NULL };
-    static const signed char values[] = { 0, 1, -1 };
+    static const char *const known[] = {"sale", "return", "void", NULL};
+    static const char *const signs[] = {"any", "+", "-", NULL};
+    static const signed char values[] = {0, 1, -1};
     if (!config_setting_is_group(at))
-        return reading_fail(in->reading, at, err, "sign must be a group { sale = \"+\"; return = \"-\"; void = \"any\"; }");
+        return reading_fail(in->reading, at, err,
+                            "sign must be a group { sale = \"+\"; return = \"-\"; void = \"any\"; }");
     enum ll_status status = reading_known(in->reading, at, "sign", known, err);
     for (int type = 0; type < 3 && status == LL_OK; type++) {
         config_setting_t *one = config_setting_get_member(at, known[type]);
@@ -186,14 +192,16 @@ static enum ll_status read_decimal(const struct field_reading *in, config_settin
     return status;
 }
 
-static enum ll_status read_words(const struct field_reading *in, config_setting_t *at, char (*words)[PROFILE_WORD_SIZE],
-                                 int *ret_count, struct ll_err *err)
+static enum ll_status read_words(const struct field_reading *in, config_setting_t *at,
+                                 char (*words)[PROFILE_WORD_SIZE], int *ret_count, struct ll_err *err)
 {
     int count = config_setting_length(at);
     if (!config_setting_is_aggregate(at) || count < 1 || count > PROFILE_WORDS_MAX)
-        return reading_fail(in->reading, at, err, "%s must be a list of 1 to %d words", config_setting_name(at), PROFILE_WORDS_MAX);
+        return reading_fail(in->reading, at, err, "%s must be a list of 1 to %d words",
+                            config_setting_name(at), PROFILE_WORDS_MAX);
     for (int i = 0; i < count; i++) {
-        enum ll_status status = reading_text(in->reading, config_setting_get_elem(at, (unsigned)i), words[i], PROFILE_WORD_SIZE, err);
+        enum ll_status status = reading_text(in->reading, config_setting_get_elem(at, (unsigned)i), words[i],
+                                             PROFILE_WORD_SIZE, err);
         if (status != LL_OK)
             return status;
     }
@@ -213,13 +221,14 @@ static enum ll_status read_no(const struct field_reading *in, config_setting_t *
 
 static enum ll_status read_agree(const struct field_reading *in, config_setting_t *at, struct ll_err *err)
 {
-    static const char *const names[] = { "same", "earliest", "latest", NULL };
+    static const char *const names[] = {"same", "earliest", "latest", NULL};
     int which;
     enum ll_status status = reading_choice(in->reading, at, names, &which, err);
     if (status != LL_OK)
         return status;
     if (in->info != &fields[FIELD_ID_EVENT_TIME] || in->file->kind != PROFILE_TRANSACTION_LINES)
-        return reading_fail(in->reading, at, err, "rows is for event_time of transaction_lines; all else must be the same");
+        return reading_fail(in->reading, at, err,
+                            "rows is for event_time of transaction_lines; all else must be the same");
     in->field->agree = (enum field_agree)which;
     return LL_OK;
 }
@@ -229,32 +238,36 @@ static const struct {
     int types;
     key_reader read;
 } keys[] = {
-    { "column", FOR_ALL, read_column },
-    { "value", FOR_ALL, read_value },
-    { "default", FOR_ALL, read_default },
-    { "required", FOR_ALL, read_required },
-    { "strip", FOR_ALL, read_strip },
-    { "drop_suffix", FOR_ALL, read_drop_suffix },
-    { "pattern", FOR_ALL, read_pattern },
-    { "sale", FOR_TYPE, read_sale },
-    { "return", FOR_TYPE, read_return },
-    { "void", FOR_TYPE, read_void },
-    { "format", FOR_TIME | FOR_DATE, read_format },
-    { "positive", FOR_MONEY | FOR_WHOLE, read_positive },
-    { "nonzero", FOR_MONEY | FOR_WHOLE, read_nonzero },
-    { "sign", FOR_MONEY | FOR_WHOLE, read_sign },
-    { "computed", FOR_MONEY, read_computed },
-    { "decimal", FOR_MONEY, read_decimal },
-    { "separator", FOR_LIST, read_separator },
-    { "yes", FOR_BOOLEAN, read_yes },
-    { "no", FOR_BOOLEAN, read_no },
-    { "rows", FOR_TIME, read_agree },
+    {"column", FOR_ALL, read_column},
+    {"value", FOR_ALL, read_value},
+    {"default", FOR_ALL, read_default},
+    {"required", FOR_ALL, read_required},
+    {"strip", FOR_ALL, read_strip},
+    {"drop_suffix", FOR_ALL, read_drop_suffix},
+    {"pattern", FOR_ALL, read_pattern},
+    {"sale", FOR_TYPE, read_sale},
+    {"return", FOR_TYPE, read_return},
+    {"void", FOR_TYPE, read_void},
+    {"format", FOR_TIME | FOR_DATE, read_format},
+    {"positive", FOR_MONEY | FOR_WHOLE, read_positive},
+    {"nonzero", FOR_MONEY | FOR_WHOLE, read_nonzero},
+    {"sign", FOR_MONEY | FOR_WHOLE, read_sign},
+    {"computed", FOR_MONEY, read_computed},
+    {"decimal", FOR_MONEY, read_decimal},
+    {"separator", FOR_LIST, read_separator},
+    {"yes", FOR_BOOLEAN, read_yes},
+    {"no", FOR_BOOLEAN, read_no},
+    {"rows", FOR_TIME, read_agree},
 };
 
 static void field_defaults(const struct field_info *info, enum profile_kind kind, struct profile_field *field)
 {
-    *field = (struct profile_field){ .used = true, .column = -2, .strip = true, .separator = ';', .decimal = '.',
-                                     .required = info->required };
+    *field = (struct profile_field){.used = true,
+                                    .column = -2,
+                                    .strip = true,
+                                    .separator = ';',
+                                    .decimal = '.',
+                                    .required = info->required};
     if (kind == PROFILE_PRODUCTS && info == &fields[FIELD_ID_UNIT_PRICE])
         field->required = false; /* a list of products need not know prices */
 }
@@ -268,14 +281,17 @@ static enum ll_status finish_field(const struct field_reading *in, config_settin
     if ((in->info->type == FIELD_TIME || in->info->type == FIELD_DATE) && field->when.count == 0)
         return reading_fail(in->reading, at, err, "%s needs a format", in->info->name);
     if (in->info->type == FIELD_TYPE && !field->types[0].set && !field->types[1].set && !field->types[2].set)
-        return reading_fail(in->reading, at, err, "type needs at least one of sale, return, void: the pattern of such a value");
+        return reading_fail(in->reading, at, err,
+                            "type needs at least one of sale, return, void: the pattern of such a value");
     bool signs = field->sign[0] != 0 || field->sign[1] != 0 || field->sign[2] != 0;
     if (signs && in->file->kind == PROFILE_SALE_LINES)
-        return reading_fail(in->reading, at, err, "sign needs the transaction's type, which is in another file");
+        return reading_fail(in->reading, at, err,
+                            "sign needs the transaction's type, which is in another file");
     if (signs && field->positive)
-        return reading_fail(in->reading, at, err, "sign and positive contradict each other: a sign is dropped once it was checked");
+        return reading_fail(in->reading, at, err,
+                            "sign and positive contradict each other: a sign is dropped once it was checked");
     if (in->info->type == FIELD_BOOLEAN && field->yes_count == 0) {
-        static const char *const yes[] = { "true", "yes", "1" }, *const no[] = { "false", "no", "0" };
+        static const char *const yes[] = {"true", "yes", "1"}, *const no[] = {"false", "no", "0"};
         for (int i = 0; i < 3; i++) {
             snprintf(field->yes[i], PROFILE_WORD_SIZE, "%s", yes[i]);
             snprintf(field->no[i], PROFILE_WORD_SIZE, "%s", no[i]);
@@ -296,19 +312,22 @@ static enum ll_status read_field(const struct field_reading *in, config_setting_
         if (key == sizeof keys / sizeof *keys)
             return reading_fail(in->reading, member, err, "field %s has no key \"%s\"", in->info->name, name);
         if ((keys[key].types & (1 << in->info->type)) == 0)
-            return reading_fail(in->reading, member, err, "key \"%s\" makes no sense for field %s", name, in->info->name);
+            return reading_fail(in->reading, member, err, "key \"%s\" makes no sense for field %s", name,
+                                in->info->name);
         enum ll_status status = keys[key].read(in, member, err);
         if (status != LL_OK)
             return status;
     }
     if (config_setting_get_member(from, "column") != NULL &&
-        (config_setting_get_member(from, "value") != NULL || config_setting_get_member(from, "computed") != NULL))
-        return reading_fail(in->reading, from, err, "field %s has a column and another origin: choose one", in->info->name);
+        (config_setting_get_member(from, "value") != NULL ||
+         config_setting_get_member(from, "computed") != NULL))
+        return reading_fail(in->reading, from, err, "field %s has a column and another origin: choose one",
+                            in->info->name);
     return finish_field(in, from, err);
 }
 
-enum ll_status profile_fields_read(const struct reading *reading, config_setting_t *from, struct profile_file *file,
-                                   struct ll_err *err)
+enum ll_status profile_fields_read(const struct reading *reading, config_setting_t *from,
+                                   struct profile_file *file, struct ll_err *err)
 {
     if (!config_setting_is_group(from))
         return reading_fail(reading, from, err, "fields must be a group { ... }");
@@ -319,11 +338,13 @@ enum ll_status profile_fields_read(const struct reading *reading, config_setting
         while (id < FIELD_ID_COUNT && strcmp(fields[id].name, name) != 0)
             id++;
         if (id == FIELD_ID_COUNT || (fields[id].kinds & (1u << file->kind)) == 0)
-            return reading_fail(reading, one, err, "%s have no field \"%s\"", profile_kind_name(file->kind), name);
+            return reading_fail(reading, one, err, "%s have no field \"%s\"", profile_kind_name(file->kind),
+                                name);
         if (!config_setting_is_group(one))
-            return reading_fail(reading, one, err, "field %s must be a group such as { column = \"...\"; }", name);
+            return reading_fail(reading, one, err, "field %s must be a group such as { column = \"...\"; }",
+                                name);
         field_defaults(&fields[id], file->kind, &file->fields[id]);
-        struct field_reading in = { reading, file, &fields[id], &file->fields[id] };
+        struct field_reading in = {reading, file, &fields[id], &file->fields[id]};
         enum ll_status status = read_field(&in, one, err);
         if (status != LL_OK)
             return status;

@@ -60,9 +60,10 @@ static void show_progress(struct run *run)
     const struct import_counts *counts = importer_counts(run->importer);
     char rows[32], bad[32], speed[32];
     int64_t bytes = importer_bytes(run->importer), spent_ms = now_ms - run->started_ms;
-    fprintf(stderr, "%simport %3d %%  %s rows  %s bad  %s rows/s%s%s", run->options->is_terminal ? "\r" : "lens-import: ",
-            run->files.size > 0 ? (int)(bytes * 100 / run->files.size) : 100, summary_number(counts->lines_read, rows),
-            summary_number(counts->lines_bad, bad),
+    fprintf(stderr, "%simport %3d %%  %s rows  %s bad  %s rows/s%s%s",
+            run->options->is_terminal ? "\r" : "lens-import: ",
+            run->files.size > 0 ? (int)(bytes * 100 / run->files.size) : 100,
+            summary_number(counts->lines_read, rows), summary_number(counts->lines_bad, bad),
             summary_number(spent_ms > 0 ? counts->lines_read * 1000 / spent_ms : 0, speed),
             run->send != NULL && counts->outputs < run->resumed_at ? "  (sent before)" : "",
             run->options->is_terminal ? "\033[K" : "\n");
@@ -88,31 +89,44 @@ static void find_profile(struct run *run, char to[PATH_SIZE])
 static enum ll_status open_profile(struct run *run, struct ll_err *err)
 {
     char path[PATH_SIZE], sum[SHA256_TEXT_SIZE];
-    int64_t size;
+    int64_t size, modified_ns;
     find_profile(run, path);
-    enum ll_status status = profile_load(path, run->config->program.currency, run->config->program.time_zone, &run->profile, err);
+    enum ll_status status =
+        profile_load(path, run->config->program.currency, run->config->program.time_zone, &run->profile, err);
     if (status == LL_OK)
         status = calendar_new(run->profile->time_zone, &run->calendar, err);
     if (status == LL_OK)
-        status = fileset_sha256(path, sum, &size, err);
+        status = fileset_sha256(path, sum, &size, &modified_ns, err);
     if (status == LL_OK) /* the number: of the order in which outputs leave; a change of it ends old marks */
-        snprintf(run->settings, sizeof run->settings, "1 %s %s %s", sum, run->profile->time_zone, run->profile->currency);
+        snprintf(run->settings, sizeof run->settings, "1 %s %s %s", sum, run->profile->time_zone,
+                 run->profile->currency);
     return status;
 }
 
 static enum ll_status open_schemas(struct run *run, struct ll_err *err)
 {
     char path[PATH_SIZE];
-    enum ll_status status = topics_load(config_share_path(run->config, "topics.conf", path, sizeof path), &run->topics, err);
-    return status == LL_OK ? codec_new(config_share_path(run->config, "schemas", path, sizeof path), NULL, &run->codec, err) : status;
+    enum ll_status status =
+        topics_load(config_share_path(run->config, "topics.conf", path, sizeof path), &run->topics, err);
+    return status == LL_OK ? codec_new(config_share_path(run->config, "schemas", path, sizeof path), NULL,
+                                       &run->codec, err)
+                           : status;
 }
 
-static json_t *summarize(struct run *run)
+static json_t *summarize(struct run *run, bool done)
 {
-    struct summary_facts facts = { .profile = run->profile_name, .files = &run->files, .importer = run->importer,
-                                   .currency = run->profile->currency, .attempt = run->mark.attempt,
-                                   .resumed_at = run->resumed_at, .started_at = run->started_at,
-                                   .seconds = (double)(run->clock.steady_ms(run->clock.self) - run->started_ms) / 1000.0 };
+    char now[32];
+    struct summary_facts facts = {
+        .profile = run->profile_name,
+        .files = &run->files,
+        .importer = run->importer,
+        .currency = run->profile->currency,
+        .attempt = run->mark.attempt,
+        .resumed_at = run->resumed_at,
+        .started_at = run->started_at,
+        .ended_at = clock_format(run->clock.wall_ms(run->clock.self), now, sizeof now),
+        .done = done,
+        .seconds = (double)(run->clock.steady_ms(run->clock.self) - run->started_ms) / 1000.0};
     return summary_json(&facts);
 }
 
@@ -136,7 +150,8 @@ static void write_copy(struct run *run, const json_t *summary)
     mkdir(folder, 0755);
     snprintf(path, sizeof path, "%s/%s.json", folder, run->files.sha256);
     snprintf(fresh, sizeof fresh, "%s.new", path);
-    if (json_dump_file(summary, fresh, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0 || rename(fresh, path) != 0)
+    if (json_dump_file(summary, fresh, JSON_INDENT(2) | JSON_REAL_PRECISION(6)) != 0 ||
+        rename(fresh, path) != 0)
         say(run, "its summary could not be written to LENS_HOME/import");
 }
 
@@ -158,9 +173,12 @@ static int decide(struct run *run, bool *ret_go)
         mark->attempt = 1;
         return RUN_DONE;
     case MARK_DONE:
-        snprintf(text, sizeof text, "%s was imported before, on %s (sha256 %.16s...): nothing is sent. To send it once more: --again "
-                 "(nothing is credited twice)", run->files.count == 1 ? run->files.files[0].name : "this set of files",
-                 mark->updated_at, run->files.sha256);
+        snprintf(
+            text, sizeof text,
+            "%s was imported before, on %s (sha256 %.16s...): nothing is sent. To send it once more: --again "
+            "(nothing is credited twice)",
+            run->files.count == 1 ? run->files.files[0].name : "this set of files", mark->updated_at,
+            run->files.sha256);
         say(run, text);
         json_object_set_new(mark->summary, "already_imported", json_true());
         print(run, mark->summary);
@@ -169,15 +187,20 @@ static int decide(struct run *run, bool *ret_go)
     case MARK_RUNNING:
         if (strcmp(mark->settings, run->settings) == 0) {
             char number[32];
-            snprintf(text, sizeof text, "an import of the same content stopped on %s: going on behind its %s events and dead letters",
-                     mark->updated_at, summary_number(mark->outputs, number));
+            snprintf(
+                text, sizeof text,
+                "an import of the same content stopped on %s: going on behind its %s events and dead letters",
+                mark->updated_at, summary_number(mark->outputs, number));
             say(run, text);
             return RUN_DONE;
         }
-        say(run, "an import of the same content stopped half-way under another profile, time zone or currency: it cannot go on. "
+        say(run, "an import of the same content stopped half-way under another profile, time zone or "
+                 "currency: it cannot go on. "
                  "To begin anew: --again (nothing is credited twice)");
         break;
-    case MARK_UNREADABLE: say(run, "topic imports: the mark of this file cannot be read. To begin anew: --again"); break;
+    case MARK_UNREADABLE:
+        say(run, "topic imports: the mark of this file cannot be read. To begin anew: --again");
+        break;
     }
     *ret_go = false;
     return RUN_FAILED;
@@ -187,7 +210,7 @@ static enum ll_status commit(struct run *run, bool done, struct ll_err *err)
 {
     run->mark.state = done ? MARK_DONE : MARK_RUNNING;
     json_decref(run->mark.summary);
-    run->mark.summary = summarize(run);
+    run->mark.summary = summarize(run, done);
     return send_commit(run->send, err);
 }
 
@@ -205,14 +228,16 @@ static enum ll_status run_rows(struct run *run, bool *ret_done, struct ll_err *e
             show_progress(run);
     }
     if (status == LL_OK && !more && importer_counts(run->importer)->outputs < run->resumed_at)
-        return ll_fail(err, LL_FATAL, "the mark counts more events than the files give: begin anew with --again");
+        return ll_fail(err, LL_FATAL,
+                       "the mark counts more events than the files give: begin anew with --again");
     if (status == LL_OK && run->send != NULL)
         status = commit(run, !more, err);
     *ret_done = !more;
     return status;
 }
 
-static enum ll_status null_event(void *self, enum topic topic, struct text key, const struct event *event, struct ll_err *err)
+static enum ll_status null_event(void *self, enum topic topic, struct text key, const struct event *event,
+                                 struct ll_err *err)
 {
     (void)self, (void)topic, (void)key, (void)event, (void)err;
     return LL_OK;
@@ -233,7 +258,7 @@ static enum ll_status null_settle(void *self, struct ll_err *err)
 static int finish(struct run *run, bool done)
 {
     end_progress(run);
-    json_t *summary = summarize(run);
+    json_t *summary = summarize(run, done);
     if (run->send != NULL)
         write_copy(run, summary);
     if (done)
@@ -253,10 +278,11 @@ static void end_try(struct run *run)
     mark_done(&run->mark);
 }
 
-/* From the mark to the end, or to where Kafka fails (LL_RETRY). *ret_code is the exit code, but with LL_RETRY. */
+/* From the mark to the end, or to where Kafka fails (LL_RETRY). *ret_code is the exit code, but with
+ * LL_RETRY. */
 static enum ll_status try_once(struct run *run, int *ret_code, struct ll_err *err)
 {
-    static const struct import_sink nowhere = { null_event, null_dead, null_settle, NULL };
+    static const struct import_sink nowhere = {null_event, null_dead, null_settle, NULL};
     bool go = true, done;
     *ret_code = RUN_FAILED;
     enum ll_status status = LL_OK;
@@ -264,8 +290,8 @@ static enum ll_status try_once(struct run *run, int *ret_code, struct ll_err *er
         if (!run->took_over)
             status = send_ping(run->config, err);
         if (status == LL_OK)
-            status = send_open(run->config, &run->topics, run->codec, run->files.sha256, run->nonce, &run->mark,
-                               &run->send, err);
+            status = send_open(run->config, &run->topics, run->codec, run->files.sha256, run->nonce,
+                               &run->mark, &run->send, err);
         if (status != LL_OK)
             return status;
         *ret_code = decide(run, &go);
@@ -293,7 +319,7 @@ static enum ll_status try_once(struct run *run, int *ret_code, struct ll_err *er
 
 static int run_all(struct run *run)
 {
-    struct ll_err err = { "" };
+    struct ll_err err = {""};
     int code;
     int64_t failing_since_ms = 0;
     for (;;) {
@@ -322,13 +348,17 @@ int run_import(const struct config *config, const struct run_options *options)
     struct run *run = calloc(1, sizeof *run);
     if (run == NULL)
         abort();
-    struct ll_err err = { "" };
-    *run = (struct run){ .config = config, .options = options, .clock = clock_real() };
+    struct ll_err err = {""};
+    *run = (struct run){.config = config, .options = options, .clock = clock_real()};
     run->started_ms = run->progress_ms = run->clock.steady_ms(run->clock.self);
     clock_format(run->clock.wall_ms(run->clock.self), run->started_at, sizeof run->started_at);
     int code = RUN_USAGE;
-    enum ll_status status = open_profile(run, &err);
+    enum ll_status status = options->check ? open_schemas(run, &err) : LL_OK;
+    if (status == LL_OK && options->profile != NULL)
+        status = open_profile(run, &err);
     if (status == LL_OK && options->check)
+        printf("configuration ok: %s\n", config->file);
+    if (status == LL_OK && options->check && run->profile != NULL)
         printf("profile ok: %s\n", run->profile->path);
     if (status == LL_OK && !options->check) {
         code = RUN_FAILED;

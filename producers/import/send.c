@@ -51,7 +51,8 @@ static enum ll_status put(struct send *send, const struct bus_out *out, struct l
     return failed(send, status);
 }
 
-static enum ll_status send_event(void *self, enum topic topic, struct text key, const struct event *event, struct ll_err *err)
+static enum ll_status send_event(void *self, enum topic topic, struct text key, const struct event *event,
+                                 struct ll_err *err)
 {
     struct send *send = self;
     if (++send->outputs <= send->skip)
@@ -67,7 +68,8 @@ static enum ll_status send_event(void *self, enum topic topic, struct text key, 
     size_t size = codec_write(send->codec, event, send->buffer, send->capacity);
     if (size == 0)
         return ll_fail(err, LL_FATAL, "an event of topic %s could not be encoded", topic_name(topic));
-    struct bus_out out = { .topic = topic, .partition = BUS_BY_KEY, .key = key, .value = { send->buffer, (uint32_t)size } };
+    struct bus_out out = {
+        .topic = topic, .partition = BUS_BY_KEY, .key = key, .value = {send->buffer, (uint32_t)size}};
     return put(send, &out, err);
 }
 
@@ -82,18 +84,22 @@ static enum ll_status send_dead(void *self, const struct dead_row *row, struct l
     snprintf(now, sizeof now, "%lld", (long long)send->clock.wall_ms(send->clock.self));
     snprintf(key, sizeof key, "%s:%s", row->file, line);
     const struct bus_header headers[] = {
-        { TEXT("ll-codes"), text_of(codes) },
-        { TEXT("ll-stage"), TEXT("import") },
-        { TEXT("ll-message"), text_of(row->message) },
-        { TEXT("ll-file"), text_of(row->file) },
-        { TEXT("ll-line"), text_of(line) },
-        { TEXT("ll-topic"), text_of(topic_name(row->topic)) },
-        { TEXT("ll-timestamp"), text_of(now) },
-        { TEXT("ll-attempt"), TEXT("0") },
-        { TEXT("ll-first-at"), text_of(now) },
+        {TEXT("ll-codes"), text_of(codes)},
+        {TEXT("ll-stage"), TEXT("import")},
+        {TEXT("ll-message"), text_of(row->message)},
+        {TEXT("ll-file"), text_of(row->file)},
+        {TEXT("ll-line"), text_of(line)},
+        {TEXT("ll-topic"), text_of(topic_name(row->topic))},
+        {TEXT("ll-timestamp"), text_of(now)},
+        {TEXT("ll-attempt"), TEXT("0")},
+        {TEXT("ll-first-at"), text_of(now)},
     };
-    struct bus_out out = { .topic = TOPIC_DEAD_LETTER, .partition = BUS_BY_KEY, .key = text_of(key), .value = row->raw,
-                           .headers = headers, .header_count = sizeof headers / sizeof *headers };
+    struct bus_out out = {.topic = TOPIC_DEAD_LETTER,
+                          .partition = BUS_BY_KEY,
+                          .key = text_of(key),
+                          .value = row->raw,
+                          .headers = headers,
+                          .header_count = sizeof headers / sizeof *headers};
     return put(send, &out, err);
 }
 
@@ -105,12 +111,13 @@ static enum ll_status send_settle(void *self, struct ll_err *err)
 
 struct import_sink send_sink(struct send *send)
 {
-    return (struct import_sink){ .event = send_event, .dead = send_dead, .settle = send_settle, .self = send };
+    return (struct import_sink){.event = send_event, .dead = send_dead, .settle = send_settle, .self = send};
 }
 
 static enum ll_status put_text(struct send *send, const char *key, const char *value, struct ll_err *err)
 {
-    struct bus_out out = { .topic = TOPIC_IMPORTS, .partition = 0, .key = text_of(key), .value = text_of(value) };
+    struct bus_out out = {
+        .topic = TOPIC_IMPORTS, .partition = 0, .key = text_of(key), .value = text_of(value)};
     return put(send, &out, err);
 }
 
@@ -131,8 +138,10 @@ static enum ll_status claim(struct send *send, const char *nonce, struct ll_err 
     return status == LL_OK ? commit(send, err) : status;
 }
 
-/* Somebody else imports the same file and has taken it over: two that fence each other in turns would never end. */
-static enum ll_status check_ours(const struct send *send, const struct topics *topics, const char *nonce, struct ll_err *err)
+/* Somebody else imports the same file and has taken it over: two that fence each other in turns would never
+ * end. */
+static enum ll_status check_ours(const struct send *send, const struct topics *topics, const char *nonce,
+                                 struct ll_err *err)
 {
     struct mark mark;
     char last[MARK_NONCE_SIZE];
@@ -141,7 +150,9 @@ static enum ll_status check_ours(const struct send *send, const struct topics *t
     enum ll_status status = mark_read(&send->config, topics, send->sha256, NULL, &mark, last, err);
     mark_done(&mark);
     if (status == LL_OK && strcmp(last, nonce) != 0)
-        return ll_fail(err, LL_POISON, "another lens import of the same file has taken over; it goes on where this one stopped");
+        return ll_fail(
+            err, LL_POISON,
+            "another lens import of the same file has taken over; it goes on where this one stopped");
     return status;
 }
 
@@ -156,8 +167,9 @@ enum ll_status send_ping(const struct config *config, struct ll_err *err)
     return status;
 }
 
-enum ll_status send_open(const struct config *config, const struct topics *topics, const struct codec *codec, const char *sha256,
-                         char nonce[MARK_NONCE_SIZE], struct mark *ret_mark, struct send **ret, struct ll_err *err)
+enum ll_status send_open(const struct config *config, const struct topics *topics, const struct codec *codec,
+                         const char *sha256, char nonce[MARK_NONCE_SIZE], struct mark *ret_mark,
+                         struct send **ret, struct ll_err *err)
 {
     struct send *send = calloc(1, sizeof *send);
     if (send == NULL)
@@ -223,7 +235,8 @@ enum ll_status send_commit(struct send *send, struct ll_err *err)
         return LL_OK; /* all of this is there already */
     mark_key(send->sha256, key);
     send->mark->outputs = send->outputs;
-    clock_format(send->clock.wall_ms(send->clock.self), send->mark->updated_at, sizeof send->mark->updated_at);
+    clock_format(send->clock.wall_ms(send->clock.self), send->mark->updated_at,
+                 sizeof send->mark->updated_at);
     char *value = mark_write(send->sha256, send->mark);
     enum ll_status status = put_text(send, key, value, err);
     free(value);

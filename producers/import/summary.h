@@ -19,7 +19,8 @@ struct summary_facts {
     int64_t attempt;
     int64_t resumed_at; /* outputs that were there from a run before; 0: none */
     double seconds;
-    const char *started_at;
+    const char *started_at, *ended_at; /* the latter: so far */
+    bool done;
 };
 
 /* The caller's to free (json_decref). */

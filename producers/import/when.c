@@ -83,30 +83,42 @@ static bool take_zone(struct cursor *from, struct civil *ret)
 static bool take_directive(struct cursor *from, char directive, int least, struct civil *ret)
 {
     switch (directive) {
-    case 'Y': return take_digits(from, 4, 4, &ret->year);
+    case 'Y':
+        return take_digits(from, 4, 4, &ret->year);
     case 'y':
         if (!take_digits(from, 2, 2, &ret->year))
             return false;
         ret->year += ret->year < 69 ? 2000 : 1900; /* as POSIX strptime */
         return true;
-    case 'm': return take_digits(from, least, 2, &ret->month);
-    case 'd': return take_digits(from, least, 2, &ret->day);
+    case 'm':
+        return take_digits(from, least, 2, &ret->month);
+    case 'd':
+        return take_digits(from, least, 2, &ret->day);
     case 'I':
-    case 'H': ret->has_hour = true; return take_digits(from, least, 2, &ret->hour);
-    case 'M': return take_digits(from, least, 2, &ret->minute);
-    case 'S': return take_digits(from, least, 2, &ret->second);
-    case 'f': return take_fraction(from, &ret->ms);
-    case 'b': return take_month(from, &ret->month);
-    case 'p': return take_half(from, &ret->half);
-    case 'z': return take_zone(from, ret);
-    default: return false;
+    case 'H':
+        ret->has_hour = true;
+        return take_digits(from, least, 2, &ret->hour);
+    case 'M':
+        return take_digits(from, least, 2, &ret->minute);
+    case 'S':
+        return take_digits(from, least, 2, &ret->second);
+    case 'f':
+        return take_fraction(from, &ret->ms);
+    case 'b':
+        return take_month(from, &ret->month);
+    case 'p':
+        return take_half(from, &ret->half);
+    case 'z':
+        return take_zone(from, ret);
+    default:
+        return false;
     }
 }
 
 static bool parse(const char *format, struct text text, struct civil *ret)
 {
-    struct cursor from = { text.data, text.data + text.size };
-    *ret = (struct civil){ 0 };
+    struct cursor from = {text.data, text.data + text.size};
+    *ret = (struct civil){0};
     for (const char *f = format; *f != '\0'; f++) {
         if (*f == '%' && f[1] != '%') {
             bool loose = f[1] == '-';
@@ -129,7 +141,7 @@ static bool parse(const char *format, struct text text, struct civil *ret)
 
 bool when_check(const char *format, const char **ret_why)
 {
-    bool seen[128] = { false };
+    bool seen[128] = {false};
     if (strlen(format) >= WHEN_FORMAT_SIZE) {
         *ret_why = "it is too long";
         return false;
@@ -142,7 +154,8 @@ bool when_check(const char *format, const char **ret_why)
         bool loose = f[1] == '-';
         f += loose ? 2 : 1;
         if (*f == '\0' || strchr(loose ? "mdHMSI" : "YymdHMSIfbpz", *f) == NULL) {
-            *ret_why = "it may hold %Y %y %m %d %b %H %I %p %M %S %f %z %%, and %-m %-d %-H %-I %-M %-S for one digit or two";
+            *ret_why = "it may hold %Y %y %m %d %b %H %I %p %M %S %f %z %%, and %-m %-d %-H %-I %-M %-S for "
+                       "one digit or two";
             return false;
         }
         if (seen[(int)*f]) {
@@ -161,16 +174,19 @@ static bool resolve(const struct civil *civil, struct calendar *calendar, int64_
 {
     if (civil->has_zone) {
         int32_t day;
-        if (!calendar_day_of(civil->year, civil->month, civil->day, &day) || civil->hour > 23 || civil->minute > 59 ||
-            civil->second > 59)
+        if (!calendar_day_of(civil->year, civil->month, civil->day, &day) || civil->hour > 23 ||
+            civil->minute > 59 || civil->second > 59)
             return false;
-        int64_t seconds = (int64_t)day * 86400 + civil->hour * 3600 + (civil->minute - civil->zone_minutes) * 60 + civil->second;
+        int64_t seconds = (int64_t)day * 86400 + civil->hour * 3600 +
+                          (civil->minute - civil->zone_minutes) * 60 + civil->second;
         *ret_ms = seconds * 1000 + civil->ms;
         return true;
     }
-    /* A day without a time begins where its clocks begin: in some zones the summer's first day has no midnight. */
+    /* A day without a time begins where its clocks begin: in some zones the summer's first day has no
+     * midnight. */
     for (int hour = civil->hour; hour <= (civil->has_hour ? civil->hour : 3); hour++) {
-        if (calendar_time(calendar, civil->year, civil->month, civil->day, hour, civil->minute, civil->second, ret_ms)) {
+        if (calendar_time(calendar, civil->year, civil->month, civil->day, hour, civil->minute, civil->second,
+                          ret_ms)) {
             *ret_ms += civil->ms;
             return true;
         }

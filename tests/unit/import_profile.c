@@ -36,6 +36,7 @@ static const struct {
     { "no such way with bad rows", HEAD "bad_row = \"ignore\";", "p.conf:2: bad_row is \"ignore\"; it must be one of reject_line, reject_transaction" },
     { "open_rows as text", HEAD "open_rows = \"many\";", "p.conf:2: open_rows must be a whole number" },
     { "no open row", HEAD "open_rows = 0;", "p.conf:2: open_rows is 0; it must be from 1" },
+    { "a number that 32 bits would cut to 1", HEAD "open_rows = 4294967297;", "p.conf:2: open_rows is 4294967297; it must be from 1" },
     { "a file without a header", HEAD "files = ( { kind = \"sales\"; match = \"x\"; fields = { }; } );", "a file needs kind, match, header and fields" },
     { "no such kind", HEAD "files = ( { kind = \"tills\"; match = \"x\"; header = [\"a\"]; fields = { }; } );", "p.conf:2: kind \"tills\" is not one of" },
     { "unknown key of a file", HEAD "files = ( { kind = \"sales\"; path = \"x\"; } );", "p.conf:2: a file has no key \"path\"" },

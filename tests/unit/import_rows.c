@@ -297,6 +297,31 @@ Test(import_rows, a_transaction_has_a_limit)
     kit_done(&kit);
 }
 
+/* header_lines with so few rows in memory. */
+static enum ll_status import_narrow(struct kit *kit, int open_rows)
+{
+    static char text[1 << 14];
+    FILE *file = fopen(LENS_SOURCE_DIR "/deploy/profiles/header_lines.conf", "r");
+    cr_assert(file != NULL);
+    int used = snprintf(text, sizeof text, "open_rows = %d;\n", open_rows);
+    size_t size = fread(text + used, 1, sizeof text - (size_t)used - 1, file);
+    text[(size_t)used + size] = '\0';
+    fclose(file);
+    return kit_import(kit, NULL, text, 1);
+}
+
+Test(import_rows, heads_and_lines_too_far_apart)
+{
+    struct kit kit;
+    kit_init(&kit);
+    PUT("sales.csv", SALES_HEAD SALE("T1") SALE("T2") SALE("T3"));
+    PUT("sale_lines.csv", LINES_HEAD LINE("T2", "1") LINE("T3", "1") LINE("T1", "1"));
+    expect_out(&kit, "the head was closed without its line", import_narrow(&kit, 2),
+               SALE_OUT("T1", "2") "\n" SALE_OUT("T2", "3") LINE_OUT("1") "\n" SALE_OUT("T3", "4") LINE_OUT("1") "\n"
+               "dead sale_lines.csv:4 GROUP_CONFLICT\n");
+    kit_done(&kit);
+}
+
 /* The order of the outputs is what a mark counts by: it must not depend on how a run is cut into steps. */
 Test(import_rows, the_order_of_outputs_is_the_files_alone)
 {
@@ -315,6 +340,34 @@ Test(import_rows, the_order_of_outputs_is_the_files_alone)
     cr_expect_str_eq(a.out, b.out);
     kit_done(&a);
     kit_done(&b);
+}
+
+/* Whatever the files hold, each row comes out once, as part of an event or as a dead letter. */
+Test(import_rows, any_bytes_are_accounted_for)
+{
+    static const char *const pieces[] = { "T1", "T2", "SALE", "RETURN", ",", ",", ",", ",", ",", ",", "\n", "\n", "1", "2.50", "-3", "\"", "\"\"",
+                                          "\xc3\xa9", "\xe9", "\x01", " ", "2024-03-01T10:00:00Z", "GBP", "\r", "99999999999999999999",
+                                          "\n" SALE("T3"), "\n" LINE("T3", "1"), "\n" SALE("T1"), "\n" LINE("T1", "7") };
+    uint64_t state = 88172645463325252u;
+    for (int round = 0; round < 60; round++) {
+        struct kit kit;
+        kit_init(&kit);
+        for (int which = 0; which < 2; which++) {
+            char bytes[20000];
+            size_t size = (size_t)snprintf(bytes, sizeof bytes, "%s", which == 0 ? SALES_HEAD : LINES_HEAD);
+            while (size < sizeof bytes - 200) {
+                state ^= state << 13, state ^= state >> 7, state ^= state << 17;
+                const char *piece = pieces[(state >> 20) % (sizeof pieces / sizeof *pieces)];
+                size += (size_t)snprintf(bytes + size, sizeof bytes - size, "%s", piece);
+                if ((state >> 40) % 500 == 0)
+                    bytes[size++] = '\0';
+            }
+            kit_file(&kit, which == 0 ? "sales.csv" : "sale_lines.csv", bytes, size);
+        }
+        cr_assert_eq(import_narrow(&kit, round % 3 == 0 ? 3 : 100000), LL_OK, "round %d: %s", round, kit.err.text);
+        cr_assert(kit.counts.lines_read > 500 && kit.counts.lines_read == kit.counts.lines_good + kit.counts.lines_bad, "round %d", round);
+        kit_done(&kit);
+    }
 }
 
 Test(import_rows, a_sink_that_fails_ends_the_run)
