@@ -44,5 +44,5 @@ void arena_done(struct arena *arena)
         free(block);
         block = next;
     }
-    *arena = (struct arena){ 0 };
+    *arena = (struct arena){0};
 }

@@ -5,7 +5,8 @@
 #include <string.h>
 
 /* clang-format off */
-#define BOUND(record, label, kind, member) .name = label, .type = kind, .offset = offsetof(struct record, member)
+#define BOUND(record, label, kind, member) \
+    .name = label, .type = kind, .offset = offsetof(struct record, member)
 #define TEXT_IN(record, label, member) \
     { BOUND(record, label, BIND_TEXT, member), .limit = EVENT_TEXT_SIZE_MAX }
 #define TEXT_NULL(record, label, member) \
@@ -21,10 +22,10 @@
     { BOUND(record, label, BIND_LONG, member), .aside = offsetof(struct record, flag), .nullable = true }
 #define ENUM_IN(record, label, member, words) { BOUND(record, label, BIND_ENUM, member), .symbols = words }
 #define LIST_IN(record, label, member, counter, most, item) \
-    { BOUND(record, label, BIND_LIST, member), .aside = offsetof(struct record, counter), .limit = most, .items = item }
+    { BOUND(record, label, BIND_LIST, member), .aside = offsetof(struct record, counter), \
+      .limit = most, .items = item }
 
 #define RECORD(record, table) { sizeof(struct record), sizeof table / sizeof table[0], table }
-/* clang-format on */
 
 _Static_assert(sizeof(enum transaction_type) == sizeof(uint32_t), "enums are written as uint32_t");
 _Static_assert(sizeof(enum control_kind) == sizeof(uint32_t), "enums are written as uint32_t");
@@ -211,6 +212,8 @@ static const struct {
     [EVENT_COMMAND] = { "command", RECORD(command, COMMAND) },
 };
 
+/* clang-format on */
+
 const struct bind_record *bind_of(enum event_kind kind)
 {
     return kind < EVENT_KINDS && KINDS[kind].record.fields != NULL ? &KINDS[kind].record : NULL;
@@ -263,7 +266,7 @@ static bool value_agrees(const struct schema_node *node, const struct bind_field
     return false;
 }
 
-/* Nullable is a union of null and the value, null first: the default is null, and the encoder need not look. */
+/* Nullable is a union of null and the value, null first, as null is the default. */
 static bool field_agrees(const struct schema_node *node, const struct bind_field *field, struct ll_err *err)
 {
     if (!field->nullable)
@@ -281,11 +284,12 @@ static bool record_agrees(const struct schema_node *node, const struct bind_reco
     }
     for (uint32_t i = 0; i < bind->count; i++) {
         const struct schema_field *field = &node->fields[i];
-        if (strcmp(field->name, bind->fields[i].name) == 0 && field_agrees(field->type, &bind->fields[i], err))
+        if (strcmp(field->name, bind->fields[i].name) == 0 &&
+            field_agrees(field->type, &bind->fields[i], err))
             continue;
         if (err->text[0] == '\0') /* else an item's field is named already */
-            ll_fail(err, LL_FATAL, "%s.%s is not the field %s of schemas/bind.c, or of another type", node->name,
-                    field->name, bind->fields[i].name);
+            ll_fail(err, LL_FATAL, "%s.%s is not the field %s of schemas/bind.c, or of another type",
+                    node->name, field->name, bind->fields[i].name);
         return false;
     }
     return true;
@@ -293,7 +297,7 @@ static bool record_agrees(const struct schema_node *node, const struct bind_reco
 
 enum ll_status bind_check(const struct schema *schema, const struct bind_record *bind, struct ll_err *err)
 {
-    struct ll_err words = { .text = "" };
+    struct ll_err words = {.text = ""};
     if (record_agrees(schema_root(schema), bind, &words))
         return LL_OK;
     return ll_fail(err, LL_FATAL, "%s", words.text);

@@ -16,15 +16,16 @@
 #include <string.h>
 
 enum {
-    WRITERS_MAX = 1024, /* schemas kept; of the registry's all are dropped and asked for again when they are more */
+    /* Schemas kept. The registry's are dropped when they are more, and asked for again. */
+    WRITERS_MAX = 1024,
     WRITER_SLOTS = 2 * WRITERS_MAX,
 };
 
 /* A schema that records were written with. */
 struct writer {
     int32_t id;
-    enum event_kind kind; /* what it is; EVENT_KINDS: a foreign name, so whatever it is asked for */
-    bool fetched;         /* from the registry: may be dropped */
+    enum event_kind kind;  /* what it is; EVENT_KINDS: a foreign name, so whatever it is asked for */
+    bool fetched;          /* from the registry: may be dropped */
     struct schema *schema; /* NULL: not one that can be read, and why: */
     char *unusable;
     struct program *programs[EVENT_KINDS]; /* compiled when first asked for */
@@ -113,7 +114,7 @@ static struct writer *put_writer(struct codec *codec, int32_t id, enum event_kin
 /* The program that reads what the writer wrote as one of kind, or NULL with the reason kept in refusals. */
 static const struct program *resolve(struct codec *codec, struct writer *writer, enum event_kind kind)
 {
-    struct ll_err why = { .text = "" };
+    struct ll_err why = {.text = ""};
     if (writer->programs[kind] != NULL || writer->refusals[kind] != NULL)
         return writer->programs[kind];
     if (writer->schema == NULL)
@@ -122,15 +123,15 @@ static const struct program *resolve(struct codec *codec, struct writer *writer,
         ll_fail(&why, LL_POISON, "it is the schema of a %s", event_kind_name(writer->kind));
     else if (bind_of(kind) == NULL)
         ll_fail(&why, LL_POISON, "a %s is written only", event_kind_name(kind));
-    else if (program_compile(writer->schema, codec->own[kind].schema, bind_of(kind), &writer->programs[kind], &why) ==
-             LL_OK)
+    else if (program_compile(writer->schema, codec->own[kind].schema, bind_of(kind), &writer->programs[kind],
+                             &why) == LL_OK)
         return writer->programs[kind];
     writer->refusals[kind] = copy_text(why.text);
     return NULL;
 }
 
-enum ll_status codec_add_writer(struct codec *codec, int32_t schema_id, enum event_kind kind, const char *schema_json,
-                                size_t size, struct ll_err *err)
+enum ll_status codec_add_writer(struct codec *codec, int32_t schema_id, enum event_kind kind,
+                                const char *schema_json, size_t size, struct ll_err *err)
 {
     struct ll_err why;
     struct writer *writer = put_writer(codec, schema_id, kind, false);
@@ -153,7 +154,7 @@ static enum ll_status fetch(struct codec *codec, int32_t id, struct writer **ret
                             struct ll_err *err)
 {
     char *json = NULL;
-    struct ll_err why = { .text = "" };
+    struct ll_err why = {.text = ""};
     enum ll_status status = registry_schema(codec->registry, id, &json, ret_code, &why);
     if (status == LL_RETRY || (status == LL_POISON && *ret_code == CODE_SCHEMA_UNKNOWN))
         return ll_fail(err, status, "%s", why.text);
@@ -195,8 +196,8 @@ int32_t codec_schema_id(struct text value, enum code *ret_code)
     return (int32_t)be32toh(id);
 }
 
-static enum ll_status find_frame(struct codec *codec, struct text value, struct writer **ret, enum code *ret_code,
-                                 struct ll_err *err)
+static enum ll_status find_frame(struct codec *codec, struct text value, struct writer **ret,
+                                 enum code *ret_code, struct ll_err *err)
 {
     int32_t id = codec_schema_id(value, ret_code);
     if (*ret_code != CODE_NONE)
@@ -214,16 +215,17 @@ enum ll_status codec_kind(struct codec *codec, struct text value, enum event_kin
     return status;
 }
 
-static enum ll_status refuse_value(int32_t id, enum event_kind kind, enum code code, const struct fault *fault,
-                                   struct ll_err *err)
+static enum ll_status refuse_value(int32_t id, enum event_kind kind, enum code code,
+                                   const struct fault *fault, struct ll_err *err)
 {
     return ll_fail(err, LL_POISON, "%s (schema %d), byte %zu%s%s: %s", event_kind_name(kind), id,
                    fault->position + CODEC_FRAME_SIZE, fault->field[0] == '\0' ? "" : ", ", fault->field,
                    code_info(code)->meaning);
 }
 
-enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text value, struct codec_scratch *scratch,
-                          struct event *ret, enum code *ret_code, struct ll_err *err)
+enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text value,
+                          struct codec_scratch *scratch, struct event *ret, enum code *ret_code,
+                          struct ll_err *err)
 {
     struct writer *writer;
     struct fault fault;
@@ -243,7 +245,7 @@ enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text
         return ll_fail(err, LL_POISON, "a value of %u bytes, at most %u are read", value.size, size_max);
     }
 
-    struct text bytes = { value.data + CODEC_FRAME_SIZE, value.size - CODEC_FRAME_SIZE };
+    struct text bytes = {value.data + CODEC_FRAME_SIZE, value.size - CODEC_FRAME_SIZE};
     ret->kind = kind;
     *ret_code = program_read(program, bytes, scratch, event_payload(ret), &fault);
     if (*ret_code != CODE_NONE)
@@ -289,7 +291,8 @@ int32_t codec_own_id(const struct codec *codec, enum event_kind kind)
     return codec->own[kind].id;
 }
 
-enum ll_status codec_register(struct codec *codec, enum event_kind kind, const char *subject, struct ll_err *err)
+enum ll_status codec_register(struct codec *codec, enum event_kind kind, const char *subject,
+                              struct ll_err *err)
 {
     struct own *own = &codec->own[kind];
     int32_t id;
@@ -343,7 +346,8 @@ static char *load_file(const char *path, struct ll_err *err)
 }
 
 /* A published schema is for ever: records with its id lie in the topics. */
-static enum ll_status check_fingerprint(const struct id_entry *entry, const struct schema *schema, struct ll_err *err)
+static enum ll_status check_fingerprint(const struct id_entry *entry, const struct schema *schema,
+                                        struct ll_err *err)
 {
     uint64_t fingerprint = schema_fingerprint(schema);
     if (fingerprint == entry->fingerprint)
@@ -355,8 +359,8 @@ static enum ll_status check_fingerprint(const struct id_entry *entry, const stru
 }
 
 /* Reads one schema of the table; the own ones become what others are read as. */
-static enum ll_status load_entry(struct codec *codec, const char *dir, const struct id_entry *entry, char **ret_json,
-                                 struct ll_err *err)
+static enum ll_status load_entry(struct codec *codec, const char *dir, const struct id_entry *entry,
+                                 char **ret_json, struct ll_err *err)
 {
     char path[IDS_PATH_SIZE];
     struct schema *schema = NULL;
@@ -381,8 +385,8 @@ static enum ll_status load_entry(struct codec *codec, const char *dir, const str
     return status == LL_OK ? LL_OK : ll_wrap(err, LL_FATAL, "%s", path);
 }
 
-/* One id must not mean two schemas: a registry that uses an id of our table for something else would have records read
- * as what they are not. */
+/* One id must not mean two schemas: a registry that uses an id of our table for something else would have
+ * records read as what they are not. */
 static enum ll_status check_registry(struct codec *codec, const struct id_entry *entry, struct ll_err *err)
 {
     char *json = NULL;
@@ -399,12 +403,15 @@ static enum ll_status check_registry(struct codec *codec, const struct id_entry 
     free(json);
     if (same)
         return LL_OK;
-    return ll_fail(err, LL_FATAL, "id %d is schemas/%s in schemas/ids.conf and another schema in the registry: use a "
-                   "registry that does not give ids from %d on", entry->id, entry->file, entry->id);
+    return ll_fail(err, LL_FATAL,
+                   "id %d is schemas/%s in schemas/ids.conf and another schema in the registry: use a "
+                   "registry that does not give ids from %d on",
+                   entry->id, entry->file, entry->id);
 }
 
 /* Own schemas first, since older ones are resolved to them. */
-static enum ll_status load_all(struct codec *codec, const char *dir, const struct ids *ids, struct ll_err *err)
+static enum ll_status load_all(struct codec *codec, const char *dir, const struct ids *ids,
+                               struct ll_err *err)
 {
     for (int own = 1; own >= 0; own--) {
         for (const struct id_entry *entry = ids->entries; entry < ids->entries + ids->count; entry++) {

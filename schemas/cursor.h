@@ -1,8 +1,8 @@
 /*
  * cursor.h - Avro's primitives out of untrusted bytes, each with every check there is.
- * Shape:  a cursor never passes its end. Each read returns CODE_NONE and moves on, or the code that says why not.
- * Errors: DECODE_TRUNCATED, DECODE_LIMIT, DECODE_VALUE. A number has one encoding only, the shortest, as every writer
- *         makes it: an overlong one is corruption, and would break "same bytes, same content".
+ * Shape:  a cursor never passes its end. Each read moves on and returns CODE_NONE, or says why not.
+ * Errors: DECODE_TRUNCATED, DECODE_LIMIT, DECODE_VALUE. A number has one encoding only, the shortest, as
+ *         every writer makes it: an overlong one is corruption, and would break "same bytes, same content".
  * Source: Avro 1.11 specification, "Binary Encoding"; LIMITS 2, D2, D8, D10.
  */
 #pragma once
@@ -19,7 +19,10 @@ struct cursor {
     const unsigned char *at, *end;
 };
 
-static inline size_t cursor_left(const struct cursor *cursor) { return (size_t)(cursor->end - cursor->at); }
+static inline size_t cursor_left(const struct cursor *cursor)
+{
+    return (size_t)(cursor->end - cursor->at);
+}
 
 /* The rest of a number that did not end with its first byte. */
 static inline enum code cursor_varint_tail(struct cursor *cursor, uint64_t *ret)
@@ -113,7 +116,7 @@ static inline enum code cursor_bytes(struct cursor *cursor, uint32_t limit, stru
         return CODE_DECODE_LIMIT;
     if ((size_t)size > cursor_left(cursor))
         return CODE_DECODE_TRUNCATED;
-    *ret = (struct text){ (const char *)cursor->at, (uint32_t)size };
+    *ret = (struct text){(const char *)cursor->at, (uint32_t)size};
     cursor->at += size;
     return CODE_NONE;
 }
@@ -132,8 +135,8 @@ static inline enum code cursor_text(struct cursor *cursor, uint32_t limit, struc
     return CODE_NONE;
 }
 
-/* The head of an array's or a map's block. *ret_count 0: it was the end. *ret_end is where the block must end if it says
- * so itself (a negative count, then its size in bytes), else NULL. */
+/* The head of an array's or a map's block. *ret_count 0: it was the end. *ret_end is where the block must end
+ * if it says so itself (a negative count, then its size in bytes), else NULL. */
 static inline enum code cursor_block(struct cursor *cursor, uint32_t limit, uint32_t *ret_count,
                                      const unsigned char **ret_end)
 {

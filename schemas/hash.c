@@ -1,15 +1,16 @@
 /*
  * hash.c - the two hashes that are kept for ever: of a transaction's content, and of its identity.
- * Shape:  XXH3-64, seed 0, over a canonical encoding that is ours alone: no Avro schema version, no compiler and no byte
- *         order can change it. Numbers are little-endian, int32 as 4 bytes, int64 as 8; a text is its size as 4 bytes
- *         (0xffffffff for null) and its bytes.
- *           content:  1 (the encoding's version, one byte), transaction_id, type (one byte), original_transaction_id,
- *                     event_time_ms, store_id, customer_id, currency, has_total (one byte), total_minor (0 without),
- *                     source, channel, line_count (4 bytes), then per line, ascending by line_no: line_no, product_id,
- *                     quantity, unit_price_minor, discount_minor, amount_minor, promotion_id.
+ * Shape:  XXH3-64, seed 0, over a canonical encoding that is ours alone: no Avro schema version, no compiler
+ *         and no byte order can change it. Numbers are little-endian, int32 as 4 bytes, int64 as 8; a text is
+ *         its size as 4 bytes (0xffffffff for null) and its bytes.
+ *           content:  1 (the encoding's version, one byte), transaction_id, type (one byte),
+ *                     original_transaction_id, event_time_ms, store_id, customer_id, currency, has_total (one
+ *                     byte), total_minor (0 without), source, channel, line_count (4 bytes), then per line,
+ *                     ascending by line_no: line_no, product_id, quantity, unit_price_minor, discount_minor,
+ *                     amount_minor, promotion_id.
  *           identity: source, type (one byte), transaction_id.
- *         Lines are sorted because a line's number is its identity: the same lines told in another order are the same
- *         content, and a duplicate rather than a conflict.
+ *         Lines are sorted because a line's number is its identity: the same lines told in another order are
+ *         the same content, and a duplicate rather than a conflict.
  */
 #include "schemas/event.h"
 
@@ -21,8 +22,8 @@
 
 enum { CONTENT_VERSION = 1, ROOM = 4096, NULL_TEXT = -1 };
 
-/* Bytes on their way into the hash: most transactions fit into room and are hashed at once; for the others state takes
- * over, with the same result. */
+/* Bytes on their way into the hash: most transactions fit into room and are hashed at once; for the others
+ * state takes over, with the same result. */
 struct hasher {
     size_t used;
     bool spilled;
@@ -54,17 +55,17 @@ static inline void put_bytes(struct hasher *hasher, const void *bytes, size_t si
 
 static inline void put_byte(struct hasher *hasher, unsigned value)
 {
-    put_bytes(hasher, &(unsigned char){ (unsigned char)value }, 1);
+    put_bytes(hasher, &(unsigned char){(unsigned char)value}, 1);
 }
 
 static inline void put_int(struct hasher *hasher, int32_t value)
 {
-    put_bytes(hasher, &(uint32_t){ htole32((uint32_t)value) }, sizeof(uint32_t));
+    put_bytes(hasher, &(uint32_t){htole32((uint32_t)value)}, sizeof(uint32_t));
 }
 
 static inline void put_long(struct hasher *hasher, int64_t value)
 {
-    put_bytes(hasher, &(uint64_t){ htole64((uint64_t)value) }, sizeof(uint64_t));
+    put_bytes(hasher, &(uint64_t){htole64((uint64_t)value)}, sizeof(uint64_t));
 }
 
 static inline void put_text(struct hasher *hasher, struct text text)

@@ -1,6 +1,7 @@
 /*
  * ids.h - the local id table: ids.conf read and checked.
- * Shape:  one entry per schema ever published; kind's own, current one is <kind>.avsc, older ones lie in old/.
+ * Shape:  one entry per schema ever published; kind's own, current one is <kind>.avsc, older ones lie in
+ *         old/.
  * Errors: LL_FATAL with file and line.
  */
 #pragma once
@@ -15,9 +16,9 @@ enum { IDS_MAX = 200, IDS_FILE_SIZE = 64, IDS_PATH_SIZE = 512 };
 struct id_entry {
     int32_t id;
     enum event_kind kind;
-    bool own;                   /* file is <kind>.avsc: what we write */
-    char file[IDS_FILE_SIZE];   /* below the folder of ids.conf */
-    uint64_t fingerprint;       /* what was published under the id */
+    bool own;                 /* file is <kind>.avsc: what we write */
+    char file[IDS_FILE_SIZE]; /* below the folder of ids.conf */
+    uint64_t fingerprint;     /* what was published under the id */
 };
 
 struct ids {

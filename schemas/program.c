@@ -35,7 +35,7 @@ static struct op *emit(struct compiler *compiler, enum op_code code, const char 
         return NULL;
     }
     struct op *op = &compiler->ops[compiler->count++];
-    *op = (struct op){ .code = (uint8_t)code, .name = name };
+    *op = (struct op){.code = (uint8_t)code, .name = name};
     return op;
 }
 
@@ -91,7 +91,7 @@ static bool compile_list(struct compiler *compiler, const struct schema_node *wr
     uint32_t at = compiler->count;
     struct op_list *list = arena_take(compiler->arena, sizeof *list);
     char *blank = arena_take(compiler->arena, bind->items->size);
-    *list = (struct op_list){ bind->items, blank };
+    *list = (struct op_list){bind->items, blank};
     if (!emit_bound(compiler, OP_LIST, name, bind))
         return false;
     compiler->ops[at].list = list;
@@ -139,15 +139,16 @@ static bool compile_plain(struct compiler *compiler, const struct schema_node *w
 
     int leaf = leaf_op(writer, bind);
     if (leaf < 0)
-        return refuse(compiler, name, "ours cannot be read from the writer's ", schema_type_name(writer->type));
+        return refuse(compiler, name, "ours cannot be read from the writer's ",
+                      schema_type_name(writer->type));
     return (!number || emit_bound(compiler, OP_PRESENT, name, bind)) &&
            emit_bound(compiler, (enum op_code)leaf, name, bind);
 }
 
 /* Null or the very type that is ours, as nearly every nullable field is: one op instead of five. */
 static bool compile_nullable(struct compiler *compiler, const struct schema_node *writer,
-                             const struct schema_node *reader, const struct bind_field *bind, const char *name,
-                             bool *ret_fits)
+                             const struct schema_node *reader, const struct bind_field *bind,
+                             const char *name, bool *ret_fits)
 {
     if (!bind->nullable || writer->count != 2)
         return false;
@@ -176,7 +177,7 @@ static bool compile_nullable(struct compiler *compiler, const struct schema_node
     return true;
 }
 
-/* A branch that ours has no place for is refused when a value chooses it; it is an error now only if all are such. */
+/* A branch that ours has no place for is refused when a value chooses it; now, only if all are such. */
 static bool compile_union(struct compiler *compiler, const struct schema_node *writer,
                           const struct schema_node *reader, const struct bind_field *bind, const char *name)
 {
@@ -197,7 +198,7 @@ static bool compile_union(struct compiler *compiler, const struct schema_node *w
             compiler->count = first;
             continue;
         }
-        branches[i] = (struct op_branch){ (uint16_t)(first - at), (uint16_t)(compiler->count - first) };
+        branches[i] = (struct op_branch){(uint16_t)(first - at), (uint16_t)(compiler->count - first)};
         fits = true;
     }
     op->body = (uint16_t)(compiler->count - at - 1);
@@ -213,9 +214,9 @@ static bool compile_value(struct compiler *compiler, const struct schema_node *w
     return compile_plain(compiler, writer, reader, bind, name);
 }
 
-/* Our default as it lies in the struct. The blank is zeros before, which is null, false, 0 and the empty list. */
-static bool fill_default(struct compiler *compiler, const struct schema_field *field, const struct bind_field *bind,
-                         char *blank)
+/* Our default as it lies in the struct. The blank is zeros before: null, false, 0 and the empty list. */
+static bool fill_default(struct compiler *compiler, const struct schema_field *field,
+                         const struct bind_field *bind, char *blank)
 {
     const json_t *json = field->fallback;
     const struct schema_node *reader = value_of(field->type);
@@ -281,7 +282,8 @@ static const struct schema_field *field_find(const struct schema_node *record, c
 }
 
 /* The writer's field for ours: by our name, else by the first of our aliases that it has. */
-static const struct schema_field *counterpart(const struct schema_node *writer, const struct schema_field *ours)
+static const struct schema_field *counterpart(const struct schema_node *writer,
+                                              const struct schema_field *ours)
 {
     const struct schema_field *field = field_find(writer, ours->name);
     for (uint32_t i = 0; field == NULL && i < ours->alias_count; i++)
@@ -326,21 +328,21 @@ static bool compile_record(struct compiler *compiler, const struct schema_node *
     return fits;
 }
 
-enum ll_status program_compile(const struct schema *writer, const struct schema *reader, const struct bind_record *bind,
-                               struct program **ret, struct ll_err *err)
+enum ll_status program_compile(const struct schema *writer, const struct schema *reader,
+                               const struct bind_record *bind, struct program **ret, struct ll_err *err)
 {
     struct program *program = calloc(1, sizeof *program);
     struct op *ops = calloc(PROGRAM_OPS_MAX, sizeof *ops);
     if (program == NULL || ops == NULL)
         abort();
-    struct compiler compiler = { .arena = &program->arena, .ops = ops, .err = err };
+    struct compiler compiler = {.arena = &program->arena, .ops = ops, .err = err};
     char *blank = arena_take(&program->arena, bind->size);
 
     enum ll_status status = LL_POISON;
     if (compile_record(&compiler, schema_root(writer), schema_root(reader), bind, blank)) {
         struct op *kept = arena_take(&program->arena, compiler.count * sizeof *ops);
         memcpy(kept, ops, compiler.count * sizeof *ops);
-        program->code = (struct program_code){ kept, compiler.count, blank, bind->size };
+        program->code = (struct program_code){kept, compiler.count, blank, bind->size};
         *ret = program;
         program = NULL;
         status = LL_OK;

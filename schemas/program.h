@@ -1,13 +1,15 @@
 /*
  * program.h - how the bytes of one writer's schema become one kind of event: resolved once, run per record.
- * Shape:  a program is a flat list of ops, one per field of the writer in the writer's order. An op that has parts (a list's
- *         item, a union's branches) is followed by them; body says how many ops to step over. What the writer does not
- *         have, its reader's defaults, needs no op: it lies in the blank that every record begins as.
- * Errors: program_compile: LL_POISON, the writer's schema cannot be resolved to ours. program_read: a decode code, or
- *         SCHEMA_INCOMPATIBLE for a value (an enum's symbol, a union's branch) that ours has no place for.
- * Source: Avro 1.11 specification, "Schema Resolution". Two things are ours: names of records are not compared (the topic
- *         says what a value is, and producers name it as their company does), and two different logical types never
- *         resolve (micros read as millis would be a thousand times too late).
+ * Shape:  a program is a flat list of ops, one per field of the writer in the writer's order. An op that has
+ *         parts (a list's item, a union's branches) is followed by them; body says how many ops to step over.
+ *         What the writer does not have, its reader's defaults, needs no op: it lies in the blank that every
+ *         record begins as.
+ * Errors: program_compile: LL_POISON, the writer's schema cannot be resolved to ours. program_read: a decode
+ *         code, or SCHEMA_INCOMPATIBLE for a value (an enum's symbol, a union's branch) that ours has no
+ *         place for.
+ * Source: Avro 1.11 specification, "Schema Resolution". Two things are ours: names of records are not
+ *         compared (the topic says what a value is, and producers name it as their company does), and two
+ *         different logical types never resolve (micros read as millis would be a thousand times too late).
  */
 #pragma once
 
@@ -52,7 +54,7 @@ struct op_branch {
 
 struct op {
     uint8_t code;
-    uint8_t null_branch; /* *_NULLABLE: 0 or 1 */
+    uint8_t null_branch;    /* *_NULLABLE: 0 or 1 */
     uint16_t offset, aside; /* as in struct bind_field */
     uint16_t body;
     uint32_t limit;   /* TEXT: bytes; LIST: items; ENUM, UNION: the writer's symbols or branches */
@@ -75,13 +77,14 @@ struct fault {
 };
 
 /* writer and reader are borrowed for the program's life. */
-enum ll_status program_compile(const struct schema *writer, const struct schema *reader, const struct bind_record *bind,
-                               struct program **ret, struct ll_err *err);
+enum ll_status program_compile(const struct schema *writer, const struct schema *reader,
+                               const struct bind_record *bind, struct program **ret, struct ll_err *err);
 void program_free(struct program *program);
 
-/* Reads exactly one record into the struct at payload; its lists lie in scratch. *ret_fault is written only on failure. */
-enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch, void *payload,
-                       struct fault *ret_fault);
+/* Reads exactly one record into the struct at payload; its lists lie in scratch. *ret_fault is written on
+ * failure. */
+enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch,
+                       void *payload, struct fault *ret_fault);
 
 /* For read.c. */
 struct program_code {

@@ -24,7 +24,8 @@ static void tell_item(struct reading *reading, const struct op *op, uint32_t ite
     char inner[FAULT_FIELD_SIZE];
     memcpy(inner, reading->field, sizeof inner);
     bool named = strcmp(inner, op->name) != 0; /* the items of a plain list have no name of their own */
-    snprintf(reading->field, FAULT_FIELD_SIZE, "%.40s[%u]%s%.40s", op->name, item, named ? "." : "", named ? inner : "");
+    snprintf(reading->field, FAULT_FIELD_SIZE, "%.40s[%u]%s%.40s", op->name, item, named ? "." : "",
+             named ? inner : "");
 }
 
 /* Items lie one after the other in scratch, whatever blocks the writer cut the array into. */
@@ -103,11 +104,12 @@ static inline enum code read_text_nullable(struct cursor *in, const struct op *o
         return code;
     if (present)
         return cursor_text(in, op->limit, ret);
-    *ret = (struct text){ 0 };
+    *ret = (struct text){0};
     return CODE_NONE;
 }
 
-static inline enum code read_long_nullable(struct cursor *in, const struct op *op, int64_t *ret, bool *ret_present)
+static inline enum code read_long_nullable(struct cursor *in, const struct op *op, int64_t *ret,
+                                           bool *ret_present)
 {
     enum code code = read_presence(in, op, ret_present);
     if (code != CODE_NONE || !*ret_present)
@@ -115,7 +117,8 @@ static inline enum code read_long_nullable(struct cursor *in, const struct op *o
     return cursor_long(in, ret);
 }
 
-static inline enum code read_int_nullable(struct cursor *in, const struct op *op, int32_t *ret, bool *ret_present)
+static inline enum code read_int_nullable(struct cursor *in, const struct op *op, int32_t *ret,
+                                          bool *ret_present)
 {
     enum code code = read_presence(in, op, ret_present);
     if (code != CODE_NONE || !*ret_present)
@@ -176,7 +179,7 @@ static enum code run(struct reading *reading, const struct op *op, uint32_t coun
             *(bool *)(base + op->aside) = false;
             break;
         case OP_ABSENT_TEXT:
-            *(struct text *)target = (struct text){ 0 };
+            *(struct text *)target = (struct text){0};
             break;
         case OP_LIST:
             reading->in = in;
@@ -206,15 +209,16 @@ static enum code run(struct reading *reading, const struct op *op, uint32_t coun
     return code;
 }
 
-enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch, void *payload,
-                       struct fault *ret_fault)
+enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch,
+                       void *payload, struct fault *ret_fault)
 {
     const struct program_code *code_of = program_code(program);
     const unsigned char *begin = (const unsigned char *)bytes.data;
     char field[FAULT_FIELD_SIZE];
-    struct reading reading = {
-        .in = { begin, begin + bytes.size }, .scratch = scratch, .values_left = WALK_VALUES_MAX, .field = field
-    };
+    struct reading reading = {.in = {begin, begin + bytes.size},
+                              .scratch = scratch,
+                              .values_left = WALK_VALUES_MAX,
+                              .field = field};
 
     field[0] = '\0';
     scratch->used = 0;

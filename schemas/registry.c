@@ -55,8 +55,8 @@ static size_t keep_answer(char *data, size_t size, size_t count, void *arg)
     return more;
 }
 
-enum ll_status registry_open(const char *url, int64_t timeout_ms, struct clock_source clock, struct registry **ret,
-                             struct ll_err *err)
+enum ll_status registry_open(const char *url, int64_t timeout_ms, struct clock_source clock,
+                             struct registry **ret, struct ll_err *err)
 {
     if ((strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) || strlen(url) >= URL_SIZE / 2)
         return ll_fail(err, LL_FATAL, "registry.url is to begin with http:// or https://");
@@ -97,12 +97,13 @@ void registry_close(struct registry *registry)
     curl_global_cleanup();
 }
 
-/* GET, or POST of body, to base/path. LL_OK: there is an HTTP answer, whatever it says; the caller frees its data. */
+/* GET, or POST of body, to base/path. LL_OK: there is an HTTP answer, whatever it says. The caller frees its
+ * data. */
 static enum ll_status ask(struct registry *registry, const char *path, const char *body, struct answer *ret,
                           struct ll_err *err)
 {
     char url[2 * URL_SIZE];
-    *ret = (struct answer){ 0 };
+    *ret = (struct answer){0};
     registry->problem[0] = '\0';
     snprintf(url, sizeof url, "%s/%s", registry->base, path);
     curl_easy_setopt(registry->curl, CURLOPT_URL, url);
@@ -118,19 +119,21 @@ static enum ll_status ask(struct registry *registry, const char *path, const cha
         return LL_OK;
     }
     free(ret->data);
-    *ret = (struct answer){ 0 };
+    *ret = (struct answer){0};
     const char *why = registry->problem[0] != '\0' ? registry->problem : curl_easy_strerror(result);
     return ll_fail(err, LL_RETRY, "the schema registry %s does not answer (%s); is it up? (registry.url)",
                    registry->shown, why);
 }
 
 /* An answer that is neither yes nor no. */
-static enum ll_status odd_answer(const struct registry *registry, const char *path, long http, struct ll_err *err)
+static enum ll_status odd_answer(const struct registry *registry, const char *path, long http,
+                                 struct ll_err *err)
 {
     const char *hint = http == 401 || http == 403 ? "; check user and password in registry.url"
-                       : http / 100 == 2          ? " with something else than a registry's JSON; check registry.url"
-                                                  : "";
-    return ll_fail(err, LL_RETRY, "the schema registry answers HTTP %ld to %s/%s%s", http, registry->shown, path, hint);
+                       : http / 100 == 2 ? " with something else than a registry's JSON; check registry.url"
+                                         : "";
+    return ll_fail(err, LL_RETRY, "the schema registry answers HTTP %ld to %s/%s%s", http, registry->shown,
+                   path, hint);
 }
 
 /* What the registry says about itself, safe to print, cut short. */
@@ -145,7 +148,8 @@ static struct unknown *unknown_slot(struct registry *registry, int32_t id)
     return &registry->unknown[(uint32_t)id % REGISTRY_UNKNOWN_SLOTS];
 }
 
-static enum ll_status say_unknown(const struct registry *registry, int32_t id, enum code *ret_code, struct ll_err *err)
+static enum ll_status say_unknown(const struct registry *registry, int32_t id, enum code *ret_code,
+                                  struct ll_err *err)
 {
     *ret_code = CODE_SCHEMA_UNKNOWN;
     return ll_fail(err, LL_POISON, "the schema registry %s has no schema %d", registry->shown, id);
@@ -160,7 +164,8 @@ static enum ll_status read_schema(const json_t *json, int32_t id, char **ret_jso
     if (type != NULL && strcmp(type, "AVRO") != 0)
         return ll_fail(err, LL_POISON, "schema %d of the registry is %.20s, not Avro", id, type);
     if (json_array_size(json_object_get(json, "references")) > 0)
-        return ll_fail(err, LL_POISON, "schema %d of the registry refers to other schemas, which is not supported", id);
+        return ll_fail(err, LL_POISON,
+                       "schema %d of the registry refers to other schemas, which is not supported", id);
     *ret_json = strdup(json_string_value(text));
     if (*ret_json == NULL)
         abort();
@@ -184,7 +189,7 @@ enum ll_status registry_schema(struct registry *registry, int32_t id, char **ret
 
     json_t *json = json_loadb(answer.data == NULL ? "" : answer.data, answer.size, 0, NULL);
     if (answer.http == 404) {
-        *unknown = (struct unknown){ id, now_ms + REGISTRY_UNKNOWN_MS };
+        *unknown = (struct unknown){id, now_ms + REGISTRY_UNKNOWN_MS};
         status = say_unknown(registry, id, ret_code, err);
     } else if (answer.http != 200 || !json_is_string(json_object_get(json, "schema"))) {
         status = odd_answer(registry, path, answer.http, err);
@@ -196,8 +201,8 @@ enum ll_status registry_schema(struct registry *registry, int32_t id, char **ret
     return status;
 }
 
-enum ll_status registry_register(struct registry *registry, const char *subject, const char *schema_json, int32_t *ret_id,
-                                 struct ll_err *err)
+enum ll_status registry_register(struct registry *registry, const char *subject, const char *schema_json,
+                                 int32_t *ret_id, struct ll_err *err)
 {
     char path[URL_SIZE];
     struct answer answer;
@@ -213,8 +218,8 @@ enum ll_status registry_register(struct registry *registry, const char *subject,
         json_t *json = json_loadb(answer.data == NULL ? "" : answer.data, answer.size, 0, NULL);
         json_int_t id = json_integer_value(json_object_get(json, "id"));
         if (answer.http == 409 || answer.http == 422)
-            status = ll_fail(err, LL_POISON, "the schema registry refuses %s (HTTP %ld): %.160s", subject, answer.http,
-                             message_of(json));
+            status = ll_fail(err, LL_POISON, "the schema registry refuses %s (HTTP %ld): %.160s", subject,
+                             answer.http, message_of(json));
         else if (answer.http != 200 || id <= 0 || id > INT32_MAX)
             status = odd_answer(registry, path, answer.http, err);
         else

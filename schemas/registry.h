@@ -1,9 +1,11 @@
 /*
  * registry.h - a Confluent-compatible schema registry, asked over HTTP.
- * Shape:  blocking, within timeout_ms; one connection, kept. What a registry does not know is remembered for a short while,
- *         so that a flood of records with one unknown id asks once; what it knows, the codec keeps.
- * Errors: LL_RETRY: down, slow, refusing, or answering what no registry answers: the environment's failure, never the
- *         record's. LL_POISON with a code: SCHEMA_UNKNOWN (404), SCHEMA_INCOMPATIBLE (not Avro, or with references).
+ * Shape:  blocking, within timeout_ms; one connection, kept. What a registry does not know is remembered for
+ *         a short while, so that a flood of records with one unknown id asks once; what it knows, the codec
+ *         keeps.
+ * Errors: LL_RETRY: down, slow, refusing, or answering what no registry answers: the environment's failure,
+ *         never the record's. LL_POISON with a code: SCHEMA_UNKNOWN (404), SCHEMA_INCOMPATIBLE (not Avro, or
+ *         with references).
  * Source: Confluent Schema Registry API, GET /schemas/ids/{id}, POST /subjects/{subject}/versions.
  */
 #pragma once
@@ -23,16 +25,17 @@ enum {
 
 struct registry;
 
-/* url may carry a path and user:password@ (never shown in errors). Does not connect. LL_FATAL: not an http(s) URL. */
-enum ll_status registry_open(const char *url, int64_t timeout_ms, struct clock_source clock, struct registry **ret,
-                             struct ll_err *err);
+/* url may carry a path and user:password@ (never shown in errors). Does not connect. LL_FATAL: not an http(s)
+ * URL. */
+enum ll_status registry_open(const char *url, int64_t timeout_ms, struct clock_source clock,
+                             struct registry **ret, struct ll_err *err);
 void registry_close(struct registry *registry);
 
 /* The schema's JSON text; the caller frees it. *ret_code is set with LL_POISON. */
 enum ll_status registry_schema(struct registry *registry, int32_t id, char **ret_json, enum code *ret_code,
                                struct ll_err *err);
 
-/* Registers the schema, or finds it registered, under a subject. LL_POISON: the registry refuses it (409: not compatible
- * with the subject's versions, 422: not valid). */
-enum ll_status registry_register(struct registry *registry, const char *subject, const char *json, int32_t *ret_id,
-                                 struct ll_err *err);
+/* Registers the schema, or finds it registered, under a subject. LL_POISON: the registry refuses it (409: not
+ * compatible with the subject's versions, 422: not valid). */
+enum ll_status registry_register(struct registry *registry, const char *subject, const char *json,
+                                 int32_t *ret_id, struct ll_err *err);

@@ -21,10 +21,11 @@ struct parser {
 };
 
 static const char *const TYPE_NAMES[] = {
-    [SCHEMA_NULL] = "null",     [SCHEMA_BOOLEAN] = "boolean", [SCHEMA_INT] = "int",     [SCHEMA_LONG] = "long",
-    [SCHEMA_FLOAT] = "float",   [SCHEMA_DOUBLE] = "double",   [SCHEMA_BYTES] = "bytes", [SCHEMA_STRING] = "string",
-    [SCHEMA_FIXED] = "fixed",   [SCHEMA_ENUM] = "enum",       [SCHEMA_ARRAY] = "array", [SCHEMA_MAP] = "map",
-    [SCHEMA_UNION] = "union",   [SCHEMA_RECORD] = "record",
+    [SCHEMA_NULL] = "null",   [SCHEMA_BOOLEAN] = "boolean", [SCHEMA_INT] = "int",
+    [SCHEMA_LONG] = "long",   [SCHEMA_FLOAT] = "float",     [SCHEMA_DOUBLE] = "double",
+    [SCHEMA_BYTES] = "bytes", [SCHEMA_STRING] = "string",   [SCHEMA_FIXED] = "fixed",
+    [SCHEMA_ENUM] = "enum",   [SCHEMA_ARRAY] = "array",     [SCHEMA_MAP] = "map",
+    [SCHEMA_UNION] = "union", [SCHEMA_RECORD] = "record",
 };
 
 enum { TYPE_COUNT = sizeof TYPE_NAMES / sizeof TYPE_NAMES[0] };
@@ -103,7 +104,7 @@ static const struct schema_node *parse_reference(struct parser *parser, const ch
     return node != NULL ? node : refuse(parser, "no such type", name);
 }
 
-/* Begins a record, an enum or a fixed: its name is known from here on, so that its own fields may refer to it. */
+/* Begins a record, an enum or a fixed: its name is known from here on, for its own fields to refer to. */
 static struct schema_node *begin_named(struct parser *parser, enum schema_type type, const json_t *json,
                                        const char *space, char ret_space[static SCHEMA_NAME_SIZE])
 {
@@ -222,8 +223,8 @@ static const struct schema_node *parse_fixed(struct parser *parser, const json_t
     return node;
 }
 
-static const struct schema_node *parse_items(struct parser *parser, enum schema_type type, const json_t *items,
-                                             const char *space, unsigned depth)
+static const struct schema_node *parse_items(struct parser *parser, enum schema_type type,
+                                             const json_t *items, const char *space, unsigned depth)
 {
     if (items == NULL)
         return refuse(parser, "no items or values", TYPE_NAMES[type]);
@@ -310,13 +311,14 @@ enum ll_status schema_parse(const char *json, size_t size, struct schema **ret, 
 {
     json_error_t at;
     if (size > SCHEMA_SIZE_MAX)
-        return ll_fail(err, LL_POISON, "schema: %zu bytes of JSON, at most %d are read", size, SCHEMA_SIZE_MAX);
+        return ll_fail(err, LL_POISON, "schema: %zu bytes of JSON, at most %d are read", size,
+                       SCHEMA_SIZE_MAX);
 
     struct schema *schema = calloc(1, sizeof *schema);
     struct parser *parser = calloc(1, sizeof *parser);
     if (schema == NULL || parser == NULL)
         abort();
-    *parser = (struct parser){ .schema = schema, .err = err };
+    *parser = (struct parser){.schema = schema, .err = err};
 
     enum ll_status status = LL_POISON;
     schema->json = json_loadb(json, size, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &at);

@@ -1,10 +1,12 @@
 /*
- * schema.h - an Avro schema as JSON text, parsed into a small graph of nodes that the compiler and the walker can follow.
- * Shape:  everything lives in the schema's arena; nodes of recursive types point back. Names are full names. Unlike
- *         avro-c, it keeps what resolution needs (defaults, aliases, logical types, an enum's default) and refuses what
- *         the specification forbids (LIMITS 2, D11 to D13). A record that holds itself without end is a schema; a value of
- *         it is refused for its depth.
- * Errors: LL_POISON, with the place in words. Schemas come from a registry too: nothing about them is trusted.
+ * schema.h - an Avro schema as JSON text, parsed into a small graph of nodes that the compiler and the walker
+ * can follow.
+ * Shape:  everything lives in the schema's arena; nodes of recursive types point back. Names are full names.
+ *         Unlike avro-c, it keeps what resolution needs (defaults, aliases, logical types, an enum's default)
+ *         and refuses what the specification forbids (LIMITS 2, D11 to D13). A record that holds itself
+ *         without end is a schema; a value of it is refused for its depth.
+ * Errors: LL_POISON, with the place in words. Schemas come from a registry too: nothing about them is
+ *         trusted.
  * Source: Avro 1.11 specification, "Schema Declaration", "Parsing Canonical Form for Schemas".
  */
 #pragma once
@@ -59,10 +61,10 @@ struct schema_node {
     uint32_t size;            /* FIXED: bytes */
     uint32_t count;           /* of fields, symbols or branches */
     union {
-        struct schema_field *fields;          /* RECORD */
-        const char **symbols;                 /* ENUM */
-        const struct schema_node **branches;  /* UNION */
-        const struct schema_node *items;      /* ARRAY, MAP: what each item or value is */
+        struct schema_field *fields;         /* RECORD */
+        const char **symbols;                /* ENUM */
+        const struct schema_node **branches; /* UNION */
+        const struct schema_node *items;     /* ARRAY, MAP: what each item or value is */
     };
     const char *fallback; /* ENUM: its default symbol, or NULL */
 };

@@ -66,7 +66,8 @@ static void print_node(const struct printer *printer, const struct schema_node *
         print_enum(printer, node);
         break;
     case SCHEMA_FIXED:
-        fprintf(printer->to, "{\"name\":\"%s\",\"type\":\"fixed\",\"size\":%" PRIu32 "}", node->name, node->size);
+        fprintf(printer->to, "{\"name\":\"%s\",\"type\":\"fixed\",\"size\":%" PRIu32 "}", node->name,
+                node->size);
         break;
     case SCHEMA_UNION:
         print_union(printer, node);
@@ -92,8 +93,8 @@ char *schema_canonical(const struct schema *schema)
 {
     char *text = NULL;
     size_t size = 0;
-    struct printer printer = { .to = open_memstream(&text, &size),
-                               .told = calloc(schema_node_count(schema) + 1, sizeof(bool)) };
+    struct printer printer = {.to = open_memstream(&text, &size),
+                              .told = calloc(schema_node_count(schema) + 1, sizeof(bool))};
     if (printer.to == NULL || printer.told == NULL)
         abort();
     print_node(&printer, schema_root(schema));

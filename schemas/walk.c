@@ -102,15 +102,16 @@ static enum code walk_node(const struct walk *walk, const struct schema_node *no
 
 enum code walk_value(struct cursor *cursor, const struct schema_node *node, uint32_t *values_left)
 {
-    return walk_node(&(struct walk){ cursor, values_left }, node, 0);
+    return walk_node(&(struct walk){cursor, values_left}, node, 0);
 }
 
 enum code walk_whole(const struct schema_node *node, struct text bytes, size_t *ret_position)
 {
     uint32_t values_left = WALK_VALUES_MAX;
     const unsigned char *begin = (const unsigned char *)(bytes.data == NULL ? "" : bytes.data);
-    struct cursor cursor = { begin, begin + bytes.size };
-    enum code code = bytes.size > EVENT_SIZE_MAX ? CODE_DECODE_LIMIT : walk_value(&cursor, node, &values_left);
+    struct cursor cursor = {begin, begin + bytes.size};
+    enum code code =
+        bytes.size > EVENT_SIZE_MAX ? CODE_DECODE_LIMIT : walk_value(&cursor, node, &values_left);
     *ret_position = (size_t)(cursor.at - begin);
     if (code == CODE_NONE && cursor.at != cursor.end)
         return CODE_DECODE_TRAILING;

@@ -1,8 +1,10 @@
 /*
  * walk.h - pass over a value of any schema, with every check, and keep nothing.
- * Shape:  the fields of a writer that we do not read are walked; and a whole value can be, to see that it is one.
- * Errors: a decode code. Work is bounded whatever the bytes and the schema say: depth by WALK_DEPTH_MAX, and the number of
- *         values, those of no size too, by WALK_VALUES_MAX over the whole record (LIMITS 2, D3 and D5).
+ * Shape:  the fields of a writer that we do not read are walked; and a whole value can be, to see that it is
+ *         one.
+ * Errors: a decode code. Work is bounded whatever the bytes and the schema say: depth by WALK_DEPTH_MAX, and
+ *         the number of values, those of no size too, by WALK_VALUES_MAX over the whole record (LIMITS 2, D3
+ *         and D5).
  */
 #pragma once
 
@@ -15,7 +17,7 @@ enum {
     WALK_VALUES_MAX = 1 << 20, /* no more than a record of EVENT_SIZE_MAX can hold, at a byte each */
 };
 
-/* Moves the cursor behind one value of node's type. *values_left starts at WALK_VALUES_MAX and is counted down. */
+/* Moves the cursor behind one value of node's type. *values_left begins as WALK_VALUES_MAX. */
 enum code walk_value(struct cursor *cursor, const struct schema_node *node, uint32_t *values_left);
 
 /* Is it exactly one value? *ret_position is where reading stopped. */

@@ -1,7 +1,8 @@
 /*
  * write.c - from a struct of event.h to the bytes of one record, in our own schema.
- * Shape:  sized first (the most that it can take), then written with no check at all. The hot kinds are spelled out; the
- *         others follow their table in bind.c. Both ways give the same bytes as avro-c, which is tested.
+ * Shape:  sized first (the most that it can take), then written with no check at all. The hot kinds are
+ *         spelled out; the others follow their table in bind.c. Both ways give the same bytes as avro-c,
+ *         which is tested.
  */
 #include "schemas/write.h"
 
@@ -159,7 +160,8 @@ static size_t list_size_max(const struct bind_field *field, const char *base)
 static size_t bound_size_max(const struct bind_record *bind, const void *record)
 {
     const char *base = record;
-    size_t size = bind->count * (VARINT_SIZE_MAX + 1); /* any number, any text's size, with its branch before it */
+    /* Any number, any text's size, with its branch before it. */
+    size_t size = bind->count * (VARINT_SIZE_MAX + 1);
     for (uint32_t i = 0; i < bind->count; i++) {
         const struct bind_field *field = &bind->fields[i];
         if (field->type == BIND_TEXT)

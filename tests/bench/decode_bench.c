@@ -1,7 +1,8 @@
 /*
  * decode_bench.c - what reading, writing and hashing one event costs: lens-bench-decode [SCHEMAS_DIR].
- * Shape:  20,000 distinct transactions of 1 to 5 lines (3.0 on average), UUID ids, one customer in ten null; nanoseconds of
- *         CPU per event, the median of five rounds. Source of the event: LIMITS, "Schema used".
+ * Shape:  20,000 distinct transactions of 1 to 5 lines (3.0 on average), UUID ids, one customer in ten null;
+ *         nanoseconds of CPU per event, the median of five rounds. Source of the event: LIMITS, "Schema
+ *         used".
  */
 #include "schemas/codec.h"
 
@@ -40,19 +41,20 @@ static struct text print(const char *prefix, int digits, uint64_t number)
     if (kept == NULL)
         abort();
     memcpy(kept, words, (size_t)size);
-    return (struct text){ kept, (uint32_t)size };
+    return (struct text){kept, (uint32_t)size};
 }
 
 static void make_line(struct bench *bench, struct line *line, int32_t line_no)
 {
-    int64_t quantity = 1 + (int64_t)(random_next(bench) % 3), price = 99 + (int64_t)(random_next(bench) % 5000);
-    *line = (struct line){ .line_no = line_no,
-                           .product_id = print("P", 5, random_next(bench) % 100000),
-                           .quantity = quantity,
-                           .unit_price_minor = price,
-                           .amount_minor = quantity * price,
-                           .promotion_id = random_next(bench) % 5 == 0 ? TEXT("PR0042") : (struct text){ 0 },
-                           .category = TEXT("grocery") };
+    int64_t quantity = 1 + (int64_t)(random_next(bench) % 3),
+            price = 99 + (int64_t)(random_next(bench) % 5000);
+    *line = (struct line){.line_no = line_no,
+                          .product_id = print("P", 5, random_next(bench) % 100000),
+                          .quantity = quantity,
+                          .unit_price_minor = price,
+                          .amount_minor = quantity * price,
+                          .promotion_id = random_next(bench) % 5 == 0 ? TEXT("PR0042") : (struct text){0},
+                          .category = TEXT("grocery")};
 }
 
 static void make_event(struct bench *bench, struct event *event)
@@ -63,8 +65,8 @@ static void make_event(struct bench *bench, struct event *event)
     snprintf(id, sizeof id, "%08x-%04x-4%03x-9%03x-%012" PRIx64, (unsigned)a, (unsigned)(a >> 32) & 0xffff,
              (unsigned)(a >> 48) & 0xfff, (unsigned)b & 0xfff, b >> 16);
 
-    *event = (struct event){ .kind = EVENT_TRANSACTION };
-    transaction->transaction_id = (struct text){ strdup(id), 36 };
+    *event = (struct event){.kind = EVENT_TRANSACTION};
+    transaction->transaction_id = (struct text){strdup(id), 36};
     transaction->event_time_ms = INT64_C(1760000000000) + (int64_t)(random_next(bench) % 1000000000);
     transaction->store_id = print("S", 3, random_next(bench) % 300);
     if (random_next(bench) % 10 != 0)
@@ -95,7 +97,7 @@ static struct text encode(struct bench *bench, struct event *event, enum event_k
     if (size == 0 || bench->room_used > sizeof bench->room)
         abort();
     memcpy(kept, value, size);
-    return (struct text){ kept, (uint32_t)size };
+    return (struct text){kept, (uint32_t)size};
 }
 
 typedef uint64_t pass_fn(struct bench *bench);
@@ -205,7 +207,7 @@ static void measure(struct bench *bench, const char *name, pass_fn *pass)
 
 int main(int argc, char **argv)
 {
-    static struct bench bench = { .seed = 42 };
+    static struct bench bench = {.seed = 42};
     struct ll_err err;
     uint64_t raw_size = 0, valid_size = 0;
 

@@ -1,4 +1,5 @@
-/* Our reading and writing against avro-c's, on random schemas, values and damage. Seeds are fixed; a failure names its. */
+/* Our reading and writing against avro-c's, on random schemas, values and damage. A failure names its seed.
+ */
 #include "schemas_oracle.h"
 
 #include "schemas/bind.h"
@@ -44,7 +45,8 @@ Test(avro, what_avro_writes_of_our_kinds_we_read_and_write_alike)
             codec_read(codec, kind, kit_text(&value), scratch, &event, &code, &err);
             cr_assert_eq(code, CODE_NONE, "%s, value %d: %s", event_kind_name(kind), i, err.text);
             again.size = codec_write(codec, &event, again.data, sizeof again.data);
-            cr_assert(text_equal(kit_text(&value), kit_text(&again)), "%s, value %d", event_kind_name(kind), i);
+            cr_assert(text_equal(kit_text(&value), kit_text(&again)), "%s, value %d", event_kind_name(kind),
+                      i);
         }
         oracle_close(&oracle);
         free(json);
@@ -66,7 +68,8 @@ Test(avro, what_avro_writes_of_any_schema_is_walked_to_its_very_end)
         for (int i = 0; i < VALUES_OF_SCHEMA; i++) {
             oracle_random_bytes(&oracle, &seed, &bytes);
             enum code code = walk(schema, kit_text(&bytes));
-            cr_assert_eq(code, CODE_NONE, "seed %lu, value %d: %s\n%s", (unsigned long)number, i, kit_code_name(code), json);
+            cr_assert_eq(code, CODE_NONE, "seed %lu, value %d: %s\n%s", (unsigned long)number, i,
+                         kit_code_name(code), json);
         }
         oracle_close(&oracle);
         schema_free(schema);
@@ -82,7 +85,8 @@ Test(avro, a_canonical_form_is_its_own)
         struct schema *schema = kit_schema(json);
         char *canonical = schema_canonical(schema);
         struct schema *again = kit_schema(canonical);
-        cr_expect_eq(schema_fingerprint(schema), schema_fingerprint(again), "seed %lu", (unsigned long)number);
+        cr_expect_eq(schema_fingerprint(schema), schema_fingerprint(again), "seed %lu",
+                     (unsigned long)number);
         free(canonical);
         schema_free(schema);
         schema_free(again);
@@ -109,16 +113,16 @@ static struct text damage(const struct kit_bytes *bytes, uint64_t *seed)
             data[at] = (char)kit_random(seed);
         }
     }
-    return (struct text){ data, (uint32_t)size };
+    return (struct text){data, (uint32_t)size};
 }
 
-/* avro-c is laxer, so: what we accept it accepts, and writes alike; what we refuse although it would write the same bytes
- * again is a value out of its range (enum, UTF-8), never a question of where the value ends. */
+/* avro-c is laxer, so: what we accept it accepts, and writes alike; what we refuse although it would write
+ * the same bytes again is a value out of its range (enum, UTF-8), never a question of where it ends. */
 static void compare(enum code ours, enum verdict theirs, const char *what, size_t i)
 {
     if (ours == CODE_NONE)
-        cr_assert(theirs == VERDICT_SAME || theirs == VERDICT_OTHER, "%s, value %zu: we accept, avro-c says %d", what, i,
-                  theirs);
+        cr_assert(theirs == VERDICT_SAME || theirs == VERDICT_OTHER,
+                  "%s, value %zu: we accept, avro-c says %d", what, i, theirs);
     if (theirs == VERDICT_SAME)
         cr_assert(ours == CODE_NONE || ours == CODE_DECODE_VALUE || ours == CODE_DECODE_LIMIT,
                   "%s, value %zu: avro-c accepts, we say %s", what, i, kit_code_name(ours));
@@ -162,7 +166,8 @@ Test(avro, the_verdict_on_damaged_values_of_our_kinds)
         free(json);
     }
     cr_expect_gt(accepted, 1000u);
-    cr_expect_lt(other, accepted / 100, "blocks with sizes alone may be written otherwise: %u of %u", other, accepted);
+    cr_expect_lt(other, accepted / 100, "blocks with sizes alone may be written otherwise: %u of %u", other,
+                 accepted);
     codec_scratch_free(scratch);
     codec_free(codec);
 }

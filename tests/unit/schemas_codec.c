@@ -9,20 +9,28 @@
 #include <stdlib.h>
 
 static struct line raw_lines[] = {
-    { .line_no = 1, .product_id = { "P1", 2 }, .quantity = 2, .unit_price_minor = 250, .amount_minor = 500 },
-    { .line_no = -2, .quantity = -1, .unit_price_minor = INT64_MAX, .discount_minor = 7, .amount_minor = INT64_MIN,
-      .promotion_id = { "X", 1 } },
+    {.line_no = 1, .product_id = {"P1", 2}, .quantity = 2, .unit_price_minor = 250, .amount_minor = 500},
+    {.line_no = -2,
+     .quantity = -1,
+     .unit_price_minor = INT64_MAX,
+     .discount_minor = 7,
+     .amount_minor = INT64_MIN,
+     .promotion_id = {"X", 1}},
 };
 static struct line valid_lines[] = {
-    { .line_no = 1, .product_id = { "P1", 2 }, .quantity = 2, .unit_price_minor = 250, .amount_minor = 500,
-      .category = { "toys", 4 } },
+    {.line_no = 1,
+     .product_id = {"P1", 2},
+     .quantity = 2,
+     .unit_price_minor = 250,
+     .amount_minor = 500,
+     .category = {"toys", 4}},
 };
-static struct text products[] = { { "P1", 2 }, { "P2", 2 } };
-static struct text categories[] = { { "toys", 4 } };
-
-#define T(words) { words, sizeof words - 1 }
+static struct text products[] = {{"P1", 2}, {"P2", 2}};
+static struct text categories[] = {{"toys", 4}};
 
 /* Every kind with every field of its own value, so that no two can be mistaken for each other. */
+/* clang-format off */
+#define T(words) { words, sizeof words - 1 }
 static const struct {
     const char *why;
     int32_t id;
@@ -94,6 +102,7 @@ static const struct {
         .command = { .process = T("p"), .verb = T("v"), .topic = T("t"), .partition = 1, .time_ms = 2 } },
       "'p 'v 't 1 2" },
 };
+/* clang-format on */
 
 enum { KINDS_COUNT = sizeof KINDS / sizeof KINDS[0] };
 
@@ -120,7 +129,8 @@ static enum code read_exactly(enum event_kind kind, struct text value, struct ev
     enum code code;
     char *copy = malloc(value.size == 0 ? 1 : value.size);
     memcpy(copy, value.data, value.size);
-    enum ll_status status = codec_read(codec, kind, (struct text){ copy, value.size }, scratch, ret, &code, err);
+    enum ll_status status =
+        codec_read(codec, kind, (struct text){copy, value.size}, scratch, ret, &code, err);
     cr_assert_eq(status, code == CODE_NONE ? LL_OK : LL_POISON);
     if (code != CODE_NONE)
         cr_assert_gt(strlen(err->text), 5u);
@@ -162,8 +172,9 @@ Test(codec, both_ways_of_writing_agree)
         static struct kit_bytes spelled_out, by_table;
         const struct event *event = &KINDS[i].event;
         spelled_out.size = (size_t)(write_event(spelled_out.data, event) - spelled_out.data);
-        by_table.size = (size_t)(write_bound(by_table.data, bind_of(event->kind), event_payload_const(event)) -
-                                 by_table.data);
+        by_table.size =
+            (size_t)(write_bound(by_table.data, bind_of(event->kind), event_payload_const(event)) -
+                     by_table.data);
         cr_expect(text_equal(kit_text(&spelled_out), kit_text(&by_table)), "%s", KINDS[i].why);
     }
 }
@@ -208,9 +219,9 @@ Test(codec, every_truncation_is_refused_as_one)
         for (uint32_t size = 0; size < value.size; size++) {
             struct event event;
             struct ll_err err;
-            enum code code = read_exactly(KINDS[i].event.kind, (struct text){ value.data, size }, &event, &err);
-            cr_expect_eq(code, size < CODEC_FRAME_SIZE ? CODE_FRAME_SHORT : CODE_DECODE_TRUNCATED, "%s cut to %u: %s",
-                         KINDS[i].why, size, kit_code_name(code));
+            enum code code = read_exactly(KINDS[i].event.kind, (struct text){value.data, size}, &event, &err);
+            cr_expect_eq(code, size < CODEC_FRAME_SIZE ? CODE_FRAME_SHORT : CODE_DECODE_TRUNCATED,
+                         "%s cut to %u: %s", KINDS[i].why, size, kit_code_name(code));
         }
     }
 }
@@ -232,13 +243,15 @@ Test(codec, every_changed_byte_is_refused_or_is_another_value)
                     continue;
                 /* One value, one encoding: what is accepted is what we would have written. */
                 again.size = codec_write(codec, &event, again.data, sizeof again.data);
-                cr_assert(text_equal(kit_text(&again), kit_text(&value)), "%s: byte %zu as %d", KINDS[i].why, at, byte);
+                cr_assert(text_equal(kit_text(&again), kit_text(&value)), "%s: byte %zu as %d", KINDS[i].why,
+                          at, byte);
             }
             value.data[at] = before;
         }
     }
 }
 
+/* clang-format off */
 static const struct {
     const char *why, *bytes; /* hex */
     enum event_kind kind;
@@ -259,6 +272,7 @@ static const struct {
     { "the frame and no more", "00000003f3", EVENT_COMMAND, CODE_DECODE_TRUNCATED, "process" },
     { "a byte after the end", "00000003eb00000000", EVENT_CONTROL, CODE_DECODE_TRAILING, "byte 8" },
 };
+/* clang-format on */
 
 Test(codec, frames)
 {
@@ -266,7 +280,7 @@ Test(codec, frames)
         static struct kit_bytes value;
         char script[64];
         struct event event;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         value.size = 0;
         snprintf(script, sizeof script, "x%s", FRAMES[i].bytes);
         kit_compose(&value, script);
@@ -279,6 +293,7 @@ Test(codec, frames)
 #define HEAD "'T-1 0 0 5 0 0 'GBP 0 'till 'r 0 "
 #define LINE "1 0 2 250 0 500 0 "
 
+/* clang-format off */
 static const struct {
     const char *why;
     int32_t id;
@@ -313,13 +328,14 @@ static const struct {
       "product_ids[1]:" },
     { "a day beyond an int", 1007, EVENT_PROMOTION, "'X 1 0 2147483648 3 0 0 's 'r", CODE_DECODE_VALUE, "start_day" },
 };
+/* clang-format on */
 
 Test(codec, forged_values)
 {
     for (size_t i = 0; i < sizeof HOSTILE / sizeof HOSTILE[0]; i++) {
         static struct kit_bytes value;
         struct event event;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         kit_value(&value, HOSTILE[i].id, HOSTILE[i].script);
         enum code code = read_exactly(HOSTILE[i].kind, kit_text(&value), &event, &err);
         cr_expect_eq(code, HOSTILE[i].want, "%s: %s", HOSTILE[i].why, kit_code_name(code));
@@ -331,14 +347,14 @@ Test(codec, forged_values)
 static enum code read_topic_of(uint32_t size)
 {
     static char words[EVENT_SIZE_MAX + 100], value[EVENT_SIZE_MAX + 200];
-    struct event event = { .kind = EVENT_COMMAND }, again;
+    struct event event = {.kind = EVENT_COMMAND}, again;
     struct ll_err err;
     enum code code;
     memset(words, 'a', sizeof words);
-    event.command.topic = (struct text){ words, size };
+    event.command.topic = (struct text){words, size};
     size_t written = codec_write(codec, &event, value, sizeof value);
     cr_assert_gt(written, size);
-    codec_read(codec, EVENT_COMMAND, (struct text){ value, (uint32_t)written }, scratch, &again, &code, &err);
+    codec_read(codec, EVENT_COMMAND, (struct text){value, (uint32_t)written}, scratch, &again, &code, &err);
     return code;
 }
 
@@ -350,22 +366,22 @@ Test(codec, the_limits_themselves)
 
     static struct line many[EVENT_LINES_MAX + 1];
     static char value[EVENT_SIZE_MAX], document[EVENT_DOCUMENT_SIZE_MAX + 1];
-    struct event event = { .kind = EVENT_TRANSACTION }, again;
+    struct event event = {.kind = EVENT_TRANSACTION}, again;
     struct ll_err err;
     enum code code;
     event.transaction.lines = many;
     for (uint32_t count = EVENT_LINES_MAX; count <= EVENT_LINES_MAX + 1; count++) {
         event.transaction.line_count = count;
         uint32_t size = (uint32_t)codec_write(codec, &event, value, sizeof value);
-        codec_read(codec, EVENT_TRANSACTION, (struct text){ value, size }, scratch, &again, &code, &err);
+        codec_read(codec, EVENT_TRANSACTION, (struct text){value, size}, scratch, &again, &code, &err);
         cr_expect_eq(code, count == EVENT_LINES_MAX ? CODE_NONE : CODE_DECODE_LIMIT);
     }
     memset(document, 'a', sizeof document);
     for (uint32_t more = 0; more < 2; more++) {
-        event = (struct event){ .kind = EVENT_LOYALTY_RULES,
-                                .loyalty_rules = { .document = { document, EVENT_DOCUMENT_SIZE_MAX + more } } };
+        event = (struct event){.kind = EVENT_LOYALTY_RULES,
+                               .loyalty_rules = {.document = {document, EVENT_DOCUMENT_SIZE_MAX + more}}};
         uint32_t size = (uint32_t)codec_write(codec, &event, value, sizeof value);
-        codec_read(codec, EVENT_LOYALTY_RULES, (struct text){ value, size }, scratch, &again, &code, &err);
+        codec_read(codec, EVENT_LOYALTY_RULES, (struct text){value, size}, scratch, &again, &code, &err);
         cr_expect_eq(code, more == 0 ? CODE_NONE : CODE_DECODE_LIMIT);
     }
 }

@@ -20,7 +20,7 @@ Test(codes, what_is_no_code_is_none)
     cr_assert_null(code_info(CODE_COUNT));
     cr_assert_eq(code_find(TEXT("DECODE_LIMITS")), CODE_NONE);
     cr_assert_eq(code_find(TEXT("DECODE")), CODE_NONE);
-    cr_assert_eq(code_find((struct text){ 0 }), CODE_NONE);
+    cr_assert_eq(code_find((struct text){0}), CODE_NONE);
 }
 
 static const struct {
@@ -29,18 +29,19 @@ static const struct {
     size_t size;
     const char *want;
 } NAMES[] = {
-    { "no code, no name", 0, 64, "" },
-    { "table order, whatever the order of finding",
-      UINT64_C(1) << CODE_TIME_LATE | UINT64_C(1) << CODE_FRAME_SHORT, 64, "FRAME_SHORT,TIME_LATE" },
-    { "exactly fits", UINT64_C(1) << CODE_FRAME_SHORT, 12, "FRAME_SHORT" },
-    { "never half a name", UINT64_C(1) << CODE_FRAME_SHORT, 11, "" },
-    { "cut between names", UINT64_C(1) << CODE_TIME_LATE | UINT64_C(1) << CODE_FRAME_SHORT, 20, "FRAME_SHORT" },
+    {"no code, no name", 0, 64, ""},
+    {"table order, whatever the order of finding",
+     UINT64_C(1) << CODE_TIME_LATE | UINT64_C(1) << CODE_FRAME_SHORT, 64, "FRAME_SHORT,TIME_LATE"},
+    {"exactly fits", UINT64_C(1) << CODE_FRAME_SHORT, 12, "FRAME_SHORT"},
+    {"never half a name", UINT64_C(1) << CODE_FRAME_SHORT, 11, ""},
+    {"cut between names", UINT64_C(1) << CODE_TIME_LATE | UINT64_C(1) << CODE_FRAME_SHORT, 20, "FRAME_SHORT"},
 };
 
 Test(codes, names_of_a_set)
 {
     for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++) {
         char names[64];
-        cr_assert_str_eq(code_names(NAMES[i].set, names, NAMES[i].size), NAMES[i].want, "%s: %s", NAMES[i].why, names);
+        cr_assert_str_eq(code_names(NAMES[i].set, names, NAMES[i].size), NAMES[i].want, "%s: %s",
+                         NAMES[i].why, names);
     }
 }

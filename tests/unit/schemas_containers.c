@@ -1,4 +1,5 @@
-/* The Avro project's own files: what other languages' writers wrote is walked value by value; corrupt ones are refused. */
+/* The Avro project's own files: what other languages' writers wrote is walked value by value; corrupt ones
+ * are refused. */
 #include "schemas_oracle.h"
 
 #include "schemas/cursor.h"
@@ -13,7 +14,8 @@
 
 enum { SYNC_SIZE = 16 };
 
-/* An object container: its schema, its codec, and where its blocks begin. Just enough of a reader for these files. */
+/* An object container: its schema, its codec, and where its blocks begin. Just enough of a reader for these
+ * files. */
 struct container {
     char *data;
     struct text schema, codec;
@@ -49,21 +51,22 @@ static enum code container_open(struct container *container, const char *path)
     size_t size;
     container->data = kit_file(path, &size);
     container->codec = TEXT("null");
-    container->schema = (struct text){ 0 };
+    container->schema = (struct text){0};
     if (size < 4 || memcmp(container->data, "Obj\1", 4) != 0)
         return CODE_FRAME_MAGIC;
-    container->at = (struct cursor){ (const unsigned char *)container->data + 4,
-                                     (const unsigned char *)container->data + size };
+    container->at = (struct cursor){(const unsigned char *)container->data + 4,
+                                    (const unsigned char *)container->data + size};
     enum code code = read_metadata(container);
     container->sync = container->at.at;
     return code != CODE_NONE ? code : cursor_skip(&container->at, SYNC_SIZE);
 }
 
 /* Walks the values of one block of the null codec, from first to exactly its last byte. */
-static enum code walk_block(const struct schema_node *schema, int64_t count, struct text block, value_fn *each, void *arg)
+static enum code walk_block(const struct schema_node *schema, int64_t count, struct text block,
+                            value_fn *each, void *arg)
 {
     const unsigned char *begin = (const unsigned char *)block.data;
-    struct cursor cursor = { begin, begin + block.size };
+    struct cursor cursor = {begin, begin + block.size};
     for (; count > 0; count--) {
         uint32_t values_left = WALK_VALUES_MAX;
         const char *value = (const char *)cursor.at;
@@ -71,12 +74,13 @@ static enum code walk_block(const struct schema_node *schema, int64_t count, str
         if (code != CODE_NONE)
             return code;
         if (each != NULL)
-            each(arg, schema, (struct text){ value, (uint32_t)((const char *)cursor.at - value) });
+            each(arg, schema, (struct text){value, (uint32_t)((const char *)cursor.at - value)});
     }
     return cursor.at == cursor.end ? CODE_NONE : CODE_DECODE_TRAILING;
 }
 
-static enum code walk_container(struct container *container, const struct schema_node *schema, value_fn *each, void *arg)
+static enum code walk_container(struct container *container, const struct schema_node *schema, value_fn *each,
+                                void *arg)
 {
     while (container->at.at < container->at.end) {
         int64_t count;
@@ -102,7 +106,8 @@ static enum code walk_file(const char *path, value_fn *each, void *arg)
     struct container container;
     struct schema *schema = NULL;
     enum code code = container_open(&container, path);
-    if (code == CODE_NONE && schema_parse(container.schema.data, container.schema.size, &schema, NULL) != LL_OK)
+    if (code == CODE_NONE &&
+        schema_parse(container.schema.data, container.schema.size, &schema, NULL) != LL_OK)
         code = CODE_SCHEMA_INCOMPATIBLE;
     if (code == CODE_NONE)
         code = walk_container(&container, schema_root(schema), each, arg);
@@ -119,6 +124,7 @@ static void count_value(void *arg, const struct schema_node *schema, struct text
     ++*seen;
 }
 
+/* clang-format off */
 static const struct {
     const char *name;
     enum code want;
@@ -135,6 +141,7 @@ static const struct {
     { "avro/lang/c/tests/avro-1279-codec.avro", CODE_NONE, 3 },
     { "avro/lang/c/tests/avro-1279-no-codec.avro", CODE_NONE, 3 },
 };
+/* clang-format on */
 
 Test(containers, are_walked_to_their_end_or_refused)
 {
@@ -154,7 +161,7 @@ static void check_weather(void *arg, const struct schema_node *schema, struct te
 {
     json_t *want = json_loadf(arg, JSON_DISABLE_EOF_CHECK, NULL);
     const unsigned char *begin = (const unsigned char *)value.data;
-    struct cursor cursor = { begin, begin + value.size };
+    struct cursor cursor = {begin, begin + value.size};
     struct text station;
     int64_t time;
     int32_t temp;
@@ -171,7 +178,8 @@ static void check_weather(void *arg, const struct schema_node *schema, struct te
 Test(containers, weather_is_what_its_json_says)
 {
     char path[KIT_PATH_SIZE], json[KIT_PATH_SIZE];
-    if (!kit_shared("avro/share/test/data/weather.avro", path) || !kit_shared("avro/share/test/data/weather.json", json))
+    if (!kit_shared("avro/share/test/data/weather.avro", path) ||
+        !kit_shared("avro/share/test/data/weather.json", json))
         cr_skip("no %s", path);
     FILE *file = fopen(json, "r");
     cr_expect_eq(walk_file(path, check_weather, file), CODE_NONE);
@@ -184,7 +192,8 @@ Test(containers, weathers_schema_is_its_avsc)
     char path[KIT_PATH_SIZE], avsc[KIT_PATH_SIZE];
     struct container container;
     struct schema *within = NULL;
-    if (!kit_shared("avro/share/test/data/weather.avro", path) || !kit_shared("avro/share/test/schemas/weather.avsc", avsc))
+    if (!kit_shared("avro/share/test/data/weather.avro", path) ||
+        !kit_shared("avro/share/test/schemas/weather.avsc", avsc))
         cr_skip("no %s", path);
     char *json = kit_file(avsc, NULL);
     struct schema *beside = kit_schema(json);
@@ -216,8 +225,9 @@ static unsigned walk_packed(const char *path)
         size_t position;
         avro_writer_t memory = avro_writer_memory(bytes, sizeof bytes);
         cr_assert_eq(avro_value_write(memory, &value), 0);
-        struct text written = { bytes, (uint32_t)avro_writer_tell(memory) };
-        cr_expect_eq(walk_whole(schema_root(schema), written, &position), CODE_NONE, "%s, value %u", path, seen);
+        struct text written = {bytes, (uint32_t)avro_writer_tell(memory)};
+        cr_expect_eq(walk_whole(schema_root(schema), written, &position), CODE_NONE, "%s, value %u", path,
+                     seen);
         avro_writer_free(memory);
     }
     avro_value_decref(&value);
@@ -233,10 +243,10 @@ static const struct {
     const char *name;
     unsigned values;
 } PACKED[] = {
-    { "avro/share/test/data/weather-deflate.avro", 5 },
-    { "avro/share/test/data/weather-sorted.avro", 5 },
-    { "avro/share/test/data/weather-snappy.avro", 5 },
-    { "avro/share/test/data/syncInMeta.avro", 6001 },
+    {"avro/share/test/data/weather-deflate.avro", 5},
+    {"avro/share/test/data/weather-sorted.avro", 5},
+    {"avro/share/test/data/weather-snappy.avro", 5},
+    {"avro/share/test/data/syncInMeta.avro", 6001},
 };
 
 Test(containers, packed_ones_hold_what_their_schema_says)
@@ -265,7 +275,8 @@ Test(containers, a_single_object_names_its_schema_by_our_fingerprint)
     for (int i = 7; i >= 0; i--)
         fingerprint = fingerprint << 8 | (unsigned char)message[2 + i];
     cr_expect_eq(schema_fingerprint(schema), fingerprint, "%016" PRIx64, schema_fingerprint(schema));
-    cr_expect_eq(walk_whole(schema_root(schema), (struct text){ message + 10, (uint32_t)size - 10 }, &position), CODE_NONE);
+    cr_expect_eq(walk_whole(schema_root(schema), (struct text){message + 10, (uint32_t)size - 10}, &position),
+                 CODE_NONE);
     schema_free(schema);
     free(json);
     free(message);

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* clang-format off */
 #define RECORD(name, fields) "{\"type\":\"record\",\"name\":\"" name "\",\"fields\":[" fields "]}"
 #define FIELD(name, type) "{\"name\":\"" name "\",\"type\":" type "}"
 #define NAMED(name, type) FIELD(name, "\"" type "\"")
@@ -153,9 +154,10 @@ static const struct {
     { "no record at all", EVENT_COMMAND, "\"string\"", "'p", NULL, CODE_SCHEMA_INCOMPATIBLE },
     { "not a schema", EVENT_COMMAND, "{", "", NULL, CODE_SCHEMA_INCOMPATIBLE },
 };
+/* clang-format on */
 
-static enum code read_as(struct codec *codec, struct codec_scratch *scratch, enum event_kind kind, const char *script,
-                         struct event *ret, struct ll_err *err)
+static enum code read_as(struct codec *codec, struct codec_scratch *scratch, enum event_kind kind,
+                         const char *script, struct event *ret, struct ll_err *err)
 {
     static struct kit_bytes value;
     enum code code;
@@ -178,7 +180,7 @@ Test(evolution, a_writers_schema_is_resolved_to_ours)
     struct codec_scratch *scratch = codec_scratch_new();
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         struct event event;
-        struct ll_err add_err = { .text = "" }, err = { .text = "" };
+        struct ll_err add_err = {.text = ""}, err = {.text = ""};
         codec_add_writer(codec, WRITER, CASES[i].kind, CASES[i].writer, strlen(CASES[i].writer), &add_err);
         memset(&event, 0xa5, sizeof event);
         enum code code = read_as(codec, scratch, CASES[i].kind, CASES[i].wrote, &event, &err);
@@ -190,6 +192,7 @@ Test(evolution, a_writers_schema_is_resolved_to_ours)
     codec_free(codec);
 }
 
+/* clang-format off */
 static const struct {
     const char *why;
     enum event_kind kind;
@@ -202,14 +205,15 @@ static const struct {
       COMMAND(PROCESS "," VERB "," TOPIC "," PARTITION "," FIELD("time", LOGICAL("long", "timestamp-micros"))),
       "field time: its logical type is not ours but timestamp-micros" },
 };
+/* clang-format on */
 
 Test(evolution, a_refusal_names_the_field_and_the_cause)
 {
     struct codec *codec = kit_codec(NULL, NULL);
     for (size_t i = 0; i < sizeof REASONS / sizeof REASONS[0]; i++) {
-        struct ll_err err = { .text = "" };
-        enum ll_status status =
-            codec_add_writer(codec, WRITER, REASONS[i].kind, REASONS[i].writer, strlen(REASONS[i].writer), &err);
+        struct ll_err err = {.text = ""};
+        enum ll_status status = codec_add_writer(codec, WRITER, REASONS[i].kind, REASONS[i].writer,
+                                                 strlen(REASONS[i].writer), &err);
         cr_expect_eq(status, LL_POISON);
         cr_expect_not_null(strstr(err.text, REASONS[i].words), "%s: %s", REASONS[i].why, err.text);
     }
@@ -217,6 +221,7 @@ Test(evolution, a_refusal_names_the_field_and_the_cause)
 }
 
 /* Ours may evolve too: a copy of schemas/ in which one of our own files says more. */
+/* clang-format off */
 static const struct {
     const char *why, *file, *from, *to;
     enum event_kind kind;
@@ -248,13 +253,14 @@ static const struct {
                   NAMED("amount", "long"))),
       "'T 0 5 'GBP 's 2 1 2 250 500 2 1 9 9 0", "'T 0 0 5 0 0 'GBP 0 's 0 0 2 1 0 2 250 3 500 0 2 0 1 9 3 9 0 0" },
 };
+/* clang-format on */
 
 Test(evolution, ours_may_say_more_than_a_writer_knew)
 {
     for (size_t i = 0; i < sizeof OURS / sizeof OURS[0]; i++) {
         char dir[KIT_PATH_SIZE];
         struct event event;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         kit_copy_schemas(OURS[i].file, OURS[i].from, OURS[i].to, dir);
         struct codec *codec = kit_codec(dir, NULL);
         struct codec_scratch *scratch = codec_scratch_new();

@@ -1,4 +1,5 @@
-/* Golden values: they lie in ledgers, and must be the same for ever. A test that fails here is right; the code is not. */
+/* Golden values: they lie in ledgers, and must be the same for ever. A test that fails here is right; the
+ * code is not. */
 #include "schemas/event.h"
 
 #include <criterion/criterion.h>
@@ -6,35 +7,35 @@
 #include <stdlib.h>
 
 static struct line lines[] = {
-    { .line_no = 1, .product_id = { "P1", 2 }, .quantity = 2, .unit_price_minor = 250, .amount_minor = 500 },
-    { .line_no = 2,
-      .product_id = { "P2", 2 },
-      .quantity = 1,
-      .unit_price_minor = 1000,
-      .discount_minor = 100,
-      .amount_minor = 900,
-      .promotion_id = { "X", 1 } },
+    {.line_no = 1, .product_id = {"P1", 2}, .quantity = 2, .unit_price_minor = 250, .amount_minor = 500},
+    {.line_no = 2,
+     .product_id = {"P2", 2},
+     .quantity = 1,
+     .unit_price_minor = 1000,
+     .discount_minor = 100,
+     .amount_minor = 900,
+     .promotion_id = {"X", 1}},
 };
 
 static struct transaction sample(void)
 {
-    return (struct transaction){ .transaction_id = TEXT("T-1"),
-                                 .type = TRANSACTION_SALE,
-                                 .event_time_ms = INT64_C(1700000000000),
-                                 .store_id = TEXT("S1"),
-                                 .customer_id = TEXT("C1"),
-                                 .currency = TEXT("GBP"),
-                                 .has_total = true,
-                                 .total_minor = 1400,
-                                 .source = TEXT("till"),
-                                 .source_ref = TEXT("a.csv:7"),
-                                 .lines = lines,
-                                 .line_count = 2 };
+    return (struct transaction){.transaction_id = TEXT("T-1"),
+                                .type = TRANSACTION_SALE,
+                                .event_time_ms = INT64_C(1700000000000),
+                                .store_id = TEXT("S1"),
+                                .customer_id = TEXT("C1"),
+                                .currency = TEXT("GBP"),
+                                .has_total = true,
+                                .total_minor = 1400,
+                                .source = TEXT("till"),
+                                .source_ref = TEXT("a.csv:7"),
+                                .lines = lines,
+                                .line_count = 2};
 }
 
 Test(hash, content_is_what_it_was)
 {
-    struct transaction empty = { .transaction_id = TEXT("") }, whole = sample();
+    struct transaction empty = {.transaction_id = TEXT("")}, whole = sample();
     cr_expect_eq((uint64_t)transaction_content_hash(&empty), UINT64_C(0xb8342d65e4b3363d), "%016" PRIx64,
                  (uint64_t)transaction_content_hash(&empty));
     cr_expect_eq((uint64_t)transaction_content_hash(&whole), UINT64_C(0x8228dc533d42cb48), "%016" PRIx64,
@@ -63,6 +64,7 @@ Test(hash, a_transaction_longer_than_the_room_hashes_as_at_once)
 }
 
 /* Each changes one thing of the sample. */
+/* clang-format off */
 static void set_id(struct transaction *t) { t->transaction_id = TEXT("T-2"); }
 static void set_type(struct transaction *t) { t->type = TRANSACTION_RETURN; }
 static void set_original(struct transaction *t) { t->original_transaction_id = TEXT("T-0"); }
@@ -118,6 +120,7 @@ static const struct {
     { "another file and line is the same content", set_ref, true },
     { "another place in Kafka is the same content", set_raw, true },
 };
+/* clang-format on */
 
 Test(hash, content_is_every_business_field_and_nothing_else)
 {
@@ -140,7 +143,7 @@ Test(hash, a_total_that_is_not_there_does_not_count)
 
 Test(hash, lines_in_another_order_are_the_same_content)
 {
-    struct line turned[] = { lines[1], lines[0] };
+    struct line turned[] = {lines[1], lines[0]};
     struct transaction as_told = sample(), other = sample();
     other.lines = turned;
     cr_expect_eq(transaction_content_hash(&as_told), transaction_content_hash(&other));
@@ -148,7 +151,7 @@ Test(hash, lines_in_another_order_are_the_same_content)
 
 Test(hash, a_category_is_not_content_but_a_promotion_is)
 {
-    struct line changed[] = { lines[0], lines[1] };
+    struct line changed[] = {lines[0], lines[1]};
     struct transaction before = sample(), after = sample();
     after.lines = changed;
     changed[0].category = TEXT("toys");

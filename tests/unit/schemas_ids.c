@@ -1,10 +1,11 @@
-/* The id table and the files beside it: a start with files that do not fit together is refused, and says why. */
+/* The id table and the files beside it: files that do not fit together are refused at the start. */
 #include "schemas_kit.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 
+/* clang-format off */
 static const struct {
     const char *why, *file, *from, *to, *words;
 } CASES[] = {
@@ -24,13 +25,14 @@ static const struct {
     { "no configuration", "ids.conf", "schemas = (", "schemas = ", "ids.conf:8: syntax error" },
     { "another name for the list", "ids.conf", "schemas = (", "schemata = (", "schemas is to be a list" },
 };
+/* clang-format on */
 
 Test(ids, what_does_not_fit_together_is_refused)
 {
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         char dir[KIT_PATH_SIZE];
         struct codec *codec = NULL;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         kit_copy_schemas(CASES[i].file, CASES[i].from, CASES[i].to, dir);
         cr_expect_eq(codec_new(dir, NULL, &codec, &err), LL_FATAL, "%s", CASES[i].why);
         cr_expect_not_null(strstr(err.text, CASES[i].words), "%s: %s", CASES[i].why, err.text);
@@ -41,7 +43,7 @@ Test(ids, what_does_not_fit_together_is_refused)
 Test(ids, a_folder_that_is_none_is_told)
 {
     struct codec *codec = NULL;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     cr_expect_eq(codec_new("/nonexistent", NULL, &codec, &err), LL_FATAL);
     cr_expect_not_null(strstr(err.text, "/nonexistent/ids.conf"), "%s", err.text);
 }
@@ -52,7 +54,7 @@ Test(ids, an_older_schema_of_a_kind_is_read_under_its_own_id)
     static struct kit_bytes value, want, got;
     char dir[KIT_PATH_SIZE], old[2 * KIT_PATH_SIZE], line[256];
     struct event event;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     enum code code;
     enum event_kind kind;
 

@@ -24,7 +24,7 @@ static void append_long(struct kit_bytes *to, int64_t value)
 static void append_hex(struct kit_bytes *to, const char *digits, size_t size)
 {
     for (size_t i = 0; i + 1 < size; i += 2) {
-        char pair[3] = { digits[i], digits[i + 1], '\0' }, byte = (char)strtoul(pair, NULL, 16);
+        char pair[3] = {digits[i], digits[i + 1], '\0'}, byte = (char)strtoul(pair, NULL, 16);
         append(to, &byte, 1);
     }
 }
@@ -48,8 +48,8 @@ void kit_compose(struct kit_bytes *to, const char *script)
 
 void kit_value(struct kit_bytes *to, int32_t schema_id, const char *script)
 {
-    const char frame[CODEC_FRAME_SIZE] = { 0, (char)(schema_id >> 24), (char)(schema_id >> 16),
-                                           (char)(schema_id >> 8), (char)schema_id };
+    const char frame[CODEC_FRAME_SIZE] = {0, (char)(schema_id >> 24), (char)(schema_id >> 16),
+                                          (char)(schema_id >> 8), (char)schema_id};
     to->size = 0;
     append(to, frame, sizeof frame);
     kit_compose(to, script);
@@ -57,13 +57,13 @@ void kit_value(struct kit_bytes *to, int32_t schema_id, const char *script)
 
 struct text kit_text(const struct kit_bytes *bytes)
 {
-    return (struct text){ bytes->data, (uint32_t)bytes->size };
+    return (struct text){bytes->data, (uint32_t)bytes->size};
 }
 
 struct codec *kit_codec(const char *dir, struct registry *registry)
 {
     struct codec *codec = NULL;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     enum ll_status status = codec_new(dir != NULL ? dir : LENS_SOURCE_DIR "/schemas", registry, &codec, &err);
     cr_assert_eq(status, LL_OK, "%s", err.text);
     return codec;
@@ -72,7 +72,7 @@ struct codec *kit_codec(const char *dir, struct registry *registry)
 struct schema *kit_schema(const char *json)
 {
     struct schema *schema = NULL;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     cr_assert_eq(schema_parse(json, strlen(json), &schema, &err), LL_OK, "%s: %s", json, err.text);
     return schema;
 }
@@ -152,7 +152,7 @@ static void copy_one(const char *dir, const char *name, void *arg)
 
 void kit_copy_schemas(const char *file, const char *from, const char *to, char dir[KIT_PATH_SIZE])
 {
-    struct copying copying = { dir, file, from, to };
+    struct copying copying = {dir, file, from, to};
     strcpy(dir, "/tmp/lens-schemas-XXXXXX");
     cr_assert_not_null(mkdtemp(dir));
     each_file(LENS_SOURCE_DIR "/schemas", copy_one, &copying);

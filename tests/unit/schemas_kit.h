@@ -1,5 +1,6 @@
 /*
- * schemas_kit.h - what the tests of schemas/ share: values written in short scripts, frames, files, a seeded random.
+ * schemas_kit.h - what the tests of schemas/ share: values written in short scripts, frames, files, a seeded
+ * random.
  */
 #pragma once
 
@@ -32,7 +33,8 @@ struct codec *kit_codec(const char *dir, struct registry *registry);
 struct schema *kit_schema(const char *json);
 /* The file's bytes, NUL-terminated; the caller frees them. */
 char *kit_file(const char *path, size_t *ret_size);
-/* A path in the shared data ($LENS_SHARED_DATA, else ../shared/data beside the source tree); false: not there. */
+/* A path in the shared data ($LENS_SHARED_DATA, else ../shared/data beside the source tree); false: not
+ * there. */
 bool kit_shared(const char *name, char to[KIT_PATH_SIZE]);
 
 /* splitmix64 */

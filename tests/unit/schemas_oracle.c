@@ -11,7 +11,8 @@
 
 enum { VALUE_DEPTH = 6, SCHEMA_DEPTH = 4 };
 
-/* avro-c allocates what a forged length says (LIMITS 2, D2): without memory behind it, but the sanitizer would fill it. */
+/* avro-c allocates what a forged length says (LIMITS 2, D2): without memory behind it, but the sanitizer
+ * would fill it. */
 const char *__asan_default_options(void);
 const char *__asan_default_options(void)
 {
@@ -47,7 +48,8 @@ static int64_t random_number(uint64_t *seed, unsigned bits)
 
 static void fill_text(avro_value_t *value, uint64_t *seed)
 {
-    static const char *const PIECES[] = { "a", "P-", "loyalty", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "012345678" };
+    static const char *const PIECES[] = {
+        "a", "P-", "loyalty", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80", "012345678"};
     char text[128] = "";
     for (uint64_t i = kit_random(seed) % 6; i > 0; i--)
         strcat(text, PIECES[kit_random(seed) % 7]);
@@ -75,7 +77,8 @@ static void fill_union(avro_value_t *value, uint64_t *seed, unsigned depth)
 {
     avro_value_t branch;
     size_t count = avro_schema_union_size(avro_value_get_schema(value));
-    int which = depth >= VALUE_DEPTH ? 0 : (int)(kit_random(seed) % count); /* the first one leads to no recursion */
+    /* The first branch leads to no recursion. */
+    int which = depth >= VALUE_DEPTH ? 0 : (int)(kit_random(seed) % count);
     avro_value_set_branch(value, which, &branch);
     fill(&branch, seed, depth + 1);
 }
@@ -130,8 +133,8 @@ static void fill(avro_value_t *value, uint64_t *seed, unsigned depth)
         avro_value_set_null(value);
         break;
     case AVRO_ENUM:
-        avro_value_set_enum(value, (int)(kit_random(seed) %
-                                         (size_t)avro_schema_enum_number_of_symbols(avro_value_get_schema(value))));
+        avro_value_set_enum(value, (int)(kit_random(seed) % (size_t)avro_schema_enum_number_of_symbols(
+                                                                avro_value_get_schema(value))));
         break;
     case AVRO_FIXED:
         fill_bytes(value, seed, true);
@@ -220,7 +223,8 @@ static void draft_union(struct draft *draft, unsigned depth, int within)
 
 static void draft_type(struct draft *draft, unsigned depth, int within)
 {
-    static const char *const PRIMITIVES[] = { "null", "boolean", "int", "long", "float", "double", "bytes", "string" };
+    static const char *const PRIMITIVES[] = {"null",  "boolean", "int",   "long",
+                                             "float", "double",  "bytes", "string"};
     switch (depth >= SCHEMA_DEPTH ? 0 : kit_random(draft->seed) % 7) {
     case 1:
         draft_record(draft, depth);
@@ -252,7 +256,7 @@ static void draft_type(struct draft *draft, unsigned depth, int within)
 
 void oracle_random_schema(uint64_t *seed, char *to, size_t size)
 {
-    struct draft draft = { seed, to, to + size, 0 };
+    struct draft draft = {seed, to, to + size, 0};
     draft_record(&draft, 0);
 }
 

@@ -1,5 +1,6 @@
 /*
- * schemas_oracle.h - avro-c as the other opinion: random schemas and values, their bytes, and its verdict on any bytes.
+ * schemas_oracle.h - avro-c as the other opinion: random schemas and values, their bytes, and its verdict on
+ * any bytes.
  * Shape:  what avro-c may not survive (LIMITS 2) runs in a process of its own.
  */
 #pragma once

@@ -16,9 +16,9 @@
 
 enum { REQUEST_SIZE = 1 << 16, TIMEOUT_MS = 2000 };
 
-/* What the server does; shared with its process, so that a test can change its mind and count what was asked. */
+/* What the server does; shared with its process, for a test to change its mind and count what was asked. */
 struct answers {
-    int status; /* 0: take the request and close */
+    int status;     /* 0: take the request and close */
     char path[256]; /* of the last request, with its method */
     char body[4096];
     char text[8192];
@@ -36,7 +36,8 @@ static void answer_one(int connection, struct answers *answers)
 {
     static char request[REQUEST_SIZE], head[256];
     size_t size = 0;
-    for (ssize_t got; size < sizeof request - 1 && (got = read(connection, request + size, sizeof request - 1 - size)) > 0;) {
+    for (ssize_t got; size < sizeof request - 1 &&
+                      (got = read(connection, request + size, sizeof request - 1 - size)) > 0;) {
         size += (size_t)got;
         request[size] = '\0';
         const char *end = strstr(request, "\r\n\r\n"), *length = strcasestr(request, "content-length:");
@@ -51,8 +52,9 @@ static void answer_one(int connection, struct answers *answers)
     snprintf(answers->body, sizeof answers->body, "%.4000s", body == NULL ? "" : body + 4);
     if (answers->status == 0)
         return;
-    int head_size = snprintf(head, sizeof head, "HTTP/1.1 %d x\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
-                             answers->status, strlen(answers->text) * answers->times);
+    int head_size =
+        snprintf(head, sizeof head, "HTTP/1.1 %d x\r\nContent-Length: %zu\r\nConnection: close\r\n\r\n",
+                 answers->status, strlen(answers->text) * answers->times);
     bool open = write(connection, head, (size_t)head_size) > 0;
     for (unsigned i = 0; i < answers->times && open; i++)
         open = send(connection, answers->text, strlen(answers->text), MSG_NOSIGNAL) > 0;
@@ -60,11 +62,12 @@ static void answer_one(int connection, struct answers *answers)
 
 static struct server server_start(void)
 {
-    struct server server = { 0 };
-    struct sockaddr_in address = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    struct server server = {0};
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t size = sizeof address;
     int listener = socket(AF_INET, SOCK_STREAM, 0);
-    server.answers = mmap(NULL, sizeof *server.answers, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    server.answers =
+        mmap(NULL, sizeof *server.answers, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     cr_assert_eq(bind(listener, (struct sockaddr *)&address, size), 0);
     cr_assert_eq(listen(listener, 16), 0);
     getsockname(listener, (struct sockaddr *)&address, &size);
@@ -106,12 +109,13 @@ static struct codec_scratch *scratch;
 static void setup(void)
 {
     char url[128];
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     now_ms = 1000;
     server = server_start();
     snprintf(url, sizeof url, "http://me:secret@127.0.0.1:%u/apis/ccompat/v7/", server.port);
-    cr_assert_eq(registry_open(url, TIMEOUT_MS, (struct clock_source){ .steady_ms = steady_ms }, &registry, &err), LL_OK,
-                 "%s", err.text);
+    cr_assert_eq(
+        registry_open(url, TIMEOUT_MS, (struct clock_source){.steady_ms = steady_ms}, &registry, &err), LL_OK,
+        "%s", err.text);
     scratch = codec_scratch_new();
     server.answers->status = 404;
     codec = kit_codec(NULL, registry);
@@ -154,16 +158,16 @@ static enum ll_status read_command(int32_t id, const char *script, struct event 
     return codec_read(codec, EVENT_COMMAND, kit_text(&value), scratch, ret, ret_code, err);
 }
 
-#define ACME \
-    "{\"type\":\"record\",\"name\":\"acme.Order\",\"fields\":[{\"name\":\"time\",\"type\":\"int\"}," \
-    "{\"name\":\"process\",\"type\":\"string\"},{\"name\":\"verb\",\"type\":\"string\"}," \
+#define ACME                                                                                                 \
+    "{\"type\":\"record\",\"name\":\"acme.Order\",\"fields\":[{\"name\":\"time\",\"type\":\"int\"},"         \
+    "{\"name\":\"process\",\"type\":\"string\"},{\"name\":\"verb\",\"type\":\"string\"},"                    \
     "{\"name\":\"topic\",\"type\":\"string\"},{\"name\":\"partition\",\"type\":\"int\"}]}"
 
 Test(registry, an_unknown_id_is_asked_for_once_and_kept)
 {
     struct event event;
     enum code code;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     answer_schema(ACME);
     for (int i = 0; i < 3; i++) {
         cr_assert_eq(read_command(7, "5 'p 'v 't 1", &event, &code, &err), LL_OK, "%s", err.text);
@@ -178,7 +182,7 @@ Test(registry, a_404_is_the_records_fault_and_is_believed_for_a_while)
 {
     struct event event;
     enum code code;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     answer(404, "{\"error_code\":40403,\"message\":\"Schema 7 not found\"}");
     for (int i = 0; i < 3; i++) {
         cr_expect_eq(read_command(7, "", &event, &code, &err), LL_POISON);
@@ -192,6 +196,7 @@ Test(registry, a_404_is_the_records_fault_and_is_believed_for_a_while)
     cr_expect_eq(server.answers->asked, 2u);
 }
 
+/* clang-format off */
 static const struct {
     const char *why;
     int status;
@@ -218,16 +223,17 @@ static const struct {
     { "a schema that is not ours", 200, "{\"schema\":\"\\\"int\\\"\",\"schemaType\":\"AVRO\",\"references\":[]}", LL_POISON,
       CODE_SCHEMA_INCOMPATIBLE, "cannot be read from the writer's int" },
 };
+/* clang-format on */
 
 Test(registry, what_an_answer_means)
 {
     for (size_t i = 0; i < sizeof ANSWERS / sizeof ANSWERS[0]; i++) {
         struct event event;
         enum code code = CODE_NONE;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         answer(ANSWERS[i].status, ANSWERS[i].text);
-        cr_expect_eq(read_command(100 + (int32_t)i, "", &event, &code, &err), ANSWERS[i].want, "%s: %s", ANSWERS[i].why,
-                     err.text);
+        cr_expect_eq(read_command(100 + (int32_t)i, "", &event, &code, &err), ANSWERS[i].want, "%s: %s",
+                     ANSWERS[i].why, err.text);
         if (ANSWERS[i].want == LL_POISON)
             cr_expect_eq(code, ANSWERS[i].code, "%s: %s", ANSWERS[i].why, kit_code_name(code));
         cr_expect_not_null(strstr(err.text, ANSWERS[i].words), "%s: %s", ANSWERS[i].why, err.text);
@@ -239,7 +245,7 @@ Test(registry, a_registry_that_is_down_is_never_the_records_fault)
 {
     struct event event;
     enum code code;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     server_stop(&server);
     cr_expect_eq(read_command(7, "", &event, &code, &err), LL_RETRY);
     cr_expect_not_null(strstr(err.text, "http://127.0.0.1"), "%s", err.text);
@@ -253,7 +259,7 @@ Test(registry, an_answer_beyond_its_limit_is_not_read_to_its_end)
 {
     struct event event;
     enum code code;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     static char huge[sizeof server.answers->text];
     memset(huge, 'a', sizeof huge - 1);
     answer(200, huge);
@@ -266,7 +272,7 @@ Test(registry, more_schemas_than_are_kept_are_asked_for_again)
 {
     struct event event;
     enum code code;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     answer_schema(ACME);
     for (int32_t id = 1; id <= 1000; id++)
         cr_assert_eq(read_command(id, "5 'p 'v 't 1", &event, &code, &err), LL_OK, "%s", err.text);
@@ -283,7 +289,7 @@ Test(registry, a_kind_is_told_by_our_names_and_by_no_others)
     static struct kit_bytes value;
     enum event_kind kind;
     enum code code;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     answer_schema(ACME);
     kit_value(&value, 7, "");
     cr_assert_eq(codec_kind(codec, kit_text(&value), &kind, &code, &err), LL_OK);
@@ -299,26 +305,29 @@ Test(registry, a_kind_is_told_by_our_names_and_by_no_others)
 
 Test(registry, ours_are_registered_and_written_under_the_registrys_id)
 {
-    struct event event = { .kind = EVENT_CONTROL, .control = { CONTROL_TICK, 0, 5 } };
+    struct event event = {.kind = EVENT_CONTROL, .control = {CONTROL_TICK, 0, 5}};
     static struct kit_bytes want, got;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     enum code code;
     answer(200, "{\"id\":42}");
-    cr_assert_eq(codec_register(codec, EVENT_CONTROL, "transactions.valid-lens.control", &err), LL_OK, "%s", err.text);
+    cr_assert_eq(codec_register(codec, EVENT_CONTROL, "transactions.valid-lens.control", &err), LL_OK, "%s",
+                 err.text);
     cr_expect_str_eq(server.answers->path,
                      "POST /apis/ccompat/v7/subjects/transactions.valid-lens.control/versions HTTP/1.1");
-    cr_expect_not_null(strstr(server.answers->body, "\\\"name\\\": \\\"control_kind\\\""), "%s", server.answers->body);
+    cr_expect_not_null(strstr(server.answers->body, "\\\"name\\\": \\\"control_kind\\\""), "%s",
+                       server.answers->body);
     cr_expect_eq(codec_own_id(codec, EVENT_CONTROL), 42);
 
     kit_value(&want, 42, "1 0 5");
     got.size = codec_write(codec, &event, got.data, sizeof got.data);
     cr_expect(text_equal(kit_text(&got), kit_text(&want)));
-    cr_expect_eq(codec_read(codec, EVENT_CONTROL, kit_text(&got), scratch, &event, &code, &err), LL_OK, "%s", err.text);
+    cr_expect_eq(codec_read(codec, EVENT_CONTROL, kit_text(&got), scratch, &event, &code, &err), LL_OK, "%s",
+                 err.text);
 }
 
 Test(registry, what_it_refuses_to_register_is_told)
 {
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     answer(409, "{\"error_code\":409,\"message\":\"Schema being registered is incompatible\"}");
     cr_expect_eq(codec_register(codec, EVENT_CONTROL, "s", &err), LL_POISON);
     cr_expect_not_null(strstr(err.text, "being registered is incompatible"), "%s", err.text);
@@ -330,7 +339,7 @@ Test(registry, what_it_refuses_to_register_is_told)
 Test(registry, an_id_that_means_two_schemas_stops_the_start)
 {
     struct codec *other = NULL;
-    struct ll_err err = { .text = "" };
+    struct ll_err err = {.text = ""};
     now_ms += REGISTRY_UNKNOWN_MS;
     answer_schema(ACME);
     cr_expect_eq(codec_new(LENS_SOURCE_DIR "/schemas", registry, &other, &err), LL_FATAL);
@@ -343,7 +352,8 @@ Test(registry_url, only_http_is_a_registry)
 {
     struct registry *none = NULL;
     struct ll_err err;
-    static const char *const URLS[] = { "", "registry:8081", "ftp://a/b", "file:///etc/passwd" };
+    static const char *const URLS[] = {"", "registry:8081", "ftp://a/b", "file:///etc/passwd"};
     for (size_t i = 0; i < sizeof URLS / sizeof URLS[0]; i++)
-        cr_expect_eq(registry_open(URLS[i], TIMEOUT_MS, (struct clock_source){ 0 }, &none, &err), LL_FATAL, "%s", URLS[i]);
+        cr_expect_eq(registry_open(URLS[i], TIMEOUT_MS, (struct clock_source){0}, &none, &err), LL_FATAL,
+                     "%s", URLS[i]);
 }

@@ -8,6 +8,7 @@
 
 #define R(fields) "{\"type\":\"record\",\"name\":\"R\",\"fields\":[" fields "]}"
 
+/* clang-format off */
 static const struct {
     const char *why, *json, *canonical; /* canonical NULL: refused */
 } PARSE[] = {
@@ -48,12 +49,13 @@ static const struct {
     { "an alias that is no name", R("{\"name\":\"a\",\"type\":\"int\",\"aliases\":[\"-\"]}"), NULL },
     { "a NUL in a name", "{\"type\":\"record\",\"name\":\"a\\u0000b\",\"fields\":[]}", NULL },
 };
+/* clang-format on */
 
 Test(schema, what_is_a_schema_and_what_is_not)
 {
     for (size_t i = 0; i < sizeof PARSE / sizeof PARSE[0]; i++) {
         struct schema *schema = NULL;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         enum ll_status status = schema_parse(PARSE[i].json, strlen(PARSE[i].json), &schema, &err);
         cr_expect_eq(status == LL_OK, PARSE[i].canonical != NULL, "%s: %s", PARSE[i].why, err.text);
         if (status != LL_OK) {
@@ -93,7 +95,7 @@ Test(schema, depth_is_limited)
     static const struct {
         unsigned depth;
         enum ll_status want;
-    } CASES[] = { { SCHEMA_DEPTH_MAX, LL_OK }, { SCHEMA_DEPTH_MAX + 1, LL_POISON }, { 1000, LL_POISON } };
+    } CASES[] = {{SCHEMA_DEPTH_MAX, LL_OK}, {SCHEMA_DEPTH_MAX + 1, LL_POISON}, {1000, LL_POISON}};
     for (size_t i = 0; i < sizeof CASES / sizeof CASES[0]; i++) {
         char *json = nested(CASES[i].depth);
         cr_expect_eq(parse_text(json), CASES[i].want, "%u", CASES[i].depth);
@@ -155,7 +157,7 @@ Test(schema, canonical_forms_and_fingerprints_are_those_of_the_avro_project)
     char *line = NULL;
     size_t room = 0, seen = 0;
     bool within = false;
-    struct golden golden = { .input = "" };
+    struct golden golden = {.input = ""};
     FILE *file = fopen(path, "r");
     while (getline(&line, &room, file) > 0) {
         line[strcspn(line, "\n")] = '\0';
@@ -166,7 +168,7 @@ Test(schema, canonical_forms_and_fingerprints_are_those_of_the_avro_project)
         } else if (strncmp(line, "<<INPUT", 7) == 0) {
             if (seen++ > 0)
                 check_golden(&golden);
-            golden = (struct golden){ .input = "" };
+            golden = (struct golden){.input = ""};
             within = line[7] == '\0';
             if (!within)
                 strcpy(golden.input, line + 8);
@@ -191,7 +193,7 @@ static void parse_folder(const char *name, enum ll_status want)
     unsigned seen = 0;
     for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
         struct schema *schema = NULL;
-        struct ll_err err = { .text = "" };
+        struct ll_err err = {.text = ""};
         size_t size;
         if (entry->d_name[0] == '.')
             continue;

@@ -1,4 +1,5 @@
-/* Values of any schema: what is a whole one, and what hostile bytes get. D1..D15 are LIMITS' defects of avro-c. */
+/* Values of any schema: what is a whole one, and what hostile bytes get. D1..D15: avro-c's defects in LIMITS.
+ */
 #include "schemas_kit.h"
 
 #include "schemas/cursor.h"
@@ -8,17 +9,18 @@
 #include <criterion/criterion.h>
 #include <stdlib.h>
 
-#define LIST "{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"next\",\"type\":[\"null\",\"L\"]}]}"
+#define LIST         "{\"type\":\"record\",\"name\":\"L\",\"fields\":[{\"name\":\"next\",\"type\":[\"null\",\"L\"]}]}"
 #define ARRAY(items) "{\"type\":\"array\",\"items\":" items "}"
-#define MAP(values) "{\"type\":\"map\",\"values\":" values "}"
-#define ENUM "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\",\"C\"]}"
-#define EMPTY "{\"type\":\"record\",\"name\":\"N\",\"fields\":[]}"
-#define OK CODE_NONE
-#define TRUNCATED CODE_DECODE_TRUNCATED
-#define LIMIT CODE_DECODE_LIMIT
-#define TRAILING CODE_DECODE_TRAILING
-#define VALUE CODE_DECODE_VALUE
+#define MAP(values)  "{\"type\":\"map\",\"values\":" values "}"
+#define ENUM         "{\"type\":\"enum\",\"name\":\"E\",\"symbols\":[\"A\",\"B\",\"C\"]}"
+#define EMPTY        "{\"type\":\"record\",\"name\":\"N\",\"fields\":[]}"
+#define OK           CODE_NONE
+#define TRUNCATED    CODE_DECODE_TRUNCATED
+#define LIMIT        CODE_DECODE_LIMIT
+#define TRAILING     CODE_DECODE_TRAILING
+#define VALUE        CODE_DECODE_VALUE
 
+/* clang-format off */
 static const struct {
     const char *why, *schema, *script;
     enum code want;
@@ -98,6 +100,7 @@ static const struct {
     { "two nested records", LIST, "1 1 0", OK },
     { "bytes after the end", LIST, "1 1 0 0", TRAILING },
 };
+/* clang-format on */
 
 static enum code walk(const struct schema *schema, struct text bytes)
 {
@@ -125,16 +128,16 @@ Test(walk, D5_depth_is_limited_where_the_schema_does_not)
     struct schema *schema = kit_schema(LIST);
     char *bytes = malloc(DEEP);
     memset(bytes, 2, DEEP);
-    cr_expect_eq(walk(schema, (struct text){ bytes, DEEP }), CODE_DECODE_LIMIT);
+    cr_expect_eq(walk(schema, (struct text){bytes, DEEP}), CODE_DECODE_LIMIT);
 
     /* A level is a union and a record. */
     unsigned levels = WALK_DEPTH_MAX / 2 - 1;
     bytes[levels] = 0;
-    cr_expect_eq(walk(schema, (struct text){ bytes, levels + 1 }), CODE_NONE);
+    cr_expect_eq(walk(schema, (struct text){bytes, levels + 1}), CODE_NONE);
     bytes[levels] = 2;
     bytes[levels + 1] = 2;
     bytes[levels + 2] = 0;
-    cr_expect_eq(walk(schema, (struct text){ bytes, levels + 3 }), CODE_DECODE_LIMIT);
+    cr_expect_eq(walk(schema, (struct text){bytes, levels + 3}), CODE_DECODE_LIMIT);
     free(bytes);
     schema_free(schema);
 }
@@ -143,8 +146,8 @@ Test(walk, a_value_is_at_most_so_large)
 {
     struct schema *schema = kit_schema(ARRAY("\"bytes\""));
     char *bytes = calloc(EVENT_SIZE_MAX + 1, 1);
-    cr_expect_eq(walk(schema, (struct text){ bytes, EVENT_SIZE_MAX + 1 }), CODE_DECODE_LIMIT);
-    cr_expect_eq(walk(schema, (struct text){ bytes, 1 }), CODE_NONE);
+    cr_expect_eq(walk(schema, (struct text){bytes, EVENT_SIZE_MAX + 1}), CODE_DECODE_LIMIT);
+    cr_expect_eq(walk(schema, (struct text){bytes, 1}), CODE_NONE);
     free(bytes);
     schema_free(schema);
 }
@@ -152,19 +155,23 @@ Test(walk, a_value_is_at_most_so_large)
 Test(walk, no_bytes_is_a_null_and_nothing_else)
 {
     struct schema *null = kit_schema("\"null\""), *number = kit_schema("\"int\"");
-    cr_expect_eq(walk(null, (struct text){ 0 }), CODE_NONE);
-    cr_expect_eq(walk(number, (struct text){ 0 }), CODE_DECODE_TRUNCATED);
+    cr_expect_eq(walk(null, (struct text){0}), CODE_NONE);
+    cr_expect_eq(walk(number, (struct text){0}), CODE_DECODE_TRUNCATED);
     schema_free(null);
     schema_free(number);
 }
 
-/* Every text of up to four bytes of the interesting kind, against the definition: decode, and see that it is shortest. */
+/* Every text of up to four bytes of the interesting kind, against the definition: decode, and see that it is
+ * shortest. */
 static bool utf8_by_definition(const unsigned char *at, size_t size)
 {
     for (size_t i = 0; i < size;) {
-        static const uint32_t LEAST[] = { 0, 0x80, 0x800, 0x10000 };
-        size_t follow = at[i] < 0x80 ? 0 : (at[i] & 0xe0) == 0xc0 ? 1 : (at[i] & 0xf0) == 0xe0 ? 2 :
-                        (at[i] & 0xf8) == 0xf0 ? 3 : 9;
+        static const uint32_t LEAST[] = {0, 0x80, 0x800, 0x10000};
+        size_t follow = at[i] < 0x80             ? 0
+                        : (at[i] & 0xe0) == 0xc0 ? 1
+                        : (at[i] & 0xf0) == 0xe0 ? 2
+                        : (at[i] & 0xf8) == 0xf0 ? 3
+                                                 : 9;
         if (follow > 3 || i + follow >= size + (follow == 0))
             return false;
         uint32_t point = follow == 0 ? at[i] : at[i] & (0x3fu >> follow);
@@ -182,14 +189,15 @@ static bool utf8_by_definition(const unsigned char *at, size_t size)
 
 Test(walk, utf8_agrees_with_its_definition)
 {
-    static const unsigned char EDGES[] = { 0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc0, 0xc1, 0xc2, 0xdf,
-                                           0xe0, 0xe1, 0xec, 0xed, 0xee, 0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff };
+    static const unsigned char EDGES[] = {0x00, 0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf,
+                                          0xc0, 0xc1, 0xc2, 0xdf, 0xe0, 0xe1, 0xec, 0xed, 0xee,
+                                          0xef, 0xf0, 0xf1, 0xf3, 0xf4, 0xf5, 0xf8, 0xff};
     enum { COUNT = sizeof EDGES };
     for (unsigned n = 0; n < COUNT * COUNT * COUNT * COUNT; n++) {
-        unsigned char bytes[4] = { EDGES[n % COUNT], EDGES[n / COUNT % COUNT], EDGES[n / COUNT / COUNT % COUNT],
-                                   EDGES[n / COUNT / COUNT / COUNT] };
+        unsigned char bytes[4] = {EDGES[n % COUNT], EDGES[n / COUNT % COUNT],
+                                  EDGES[n / COUNT / COUNT % COUNT], EDGES[n / COUNT / COUNT / COUNT]};
         for (uint32_t size = 1; size <= 4; size++)
-            if (utf8_valid((struct text){ (const char *)bytes, size }) != utf8_by_definition(bytes, size))
+            if (utf8_valid((struct text){(const char *)bytes, size}) != utf8_by_definition(bytes, size))
                 cr_assert_fail("%02x %02x %02x %02x, %u bytes", bytes[0], bytes[1], bytes[2], bytes[3], size);
     }
 }
@@ -200,8 +208,8 @@ Test(walk, utf8_sees_a_wrong_byte_wherever_it_stands)
     for (uint32_t size = 1; size <= sizeof bytes; size++)
         for (uint32_t at = 0; at < size; at++) {
             memset(bytes, 'a', size);
-            cr_assert(utf8_valid((struct text){ bytes, size }));
+            cr_assert(utf8_valid((struct text){bytes, size}));
             bytes[at] = (char)0x80;
-            cr_assert_not(utf8_valid((struct text){ bytes, size }), "%u of %u", at, size);
+            cr_assert_not(utf8_valid((struct text){bytes, size}), "%u of %u", at, size);
         }
 }
