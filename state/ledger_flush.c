@@ -12,8 +12,8 @@
 
 enum {
     SLICE_SIZE = 128 * 1024,       /* given to libpq at once */
-    FEED_SIZE_MAX = 2 * 1024 * 1024, /* fed in one flush_poll at most: the loop wants its turn */
-    UPDATE_ROWS_MAX = 50000,       /* of one update: bounds its arrays (4 MB) */
+    FEED_SIZE_MAX = 4 * 1024 * 1024, /* fed in one flush_poll at most: the loop wants its turn */
+    UPDATE_ROWS_MAX = 150000,      /* of one update: bounds its arrays (15 MB); each one may scan all accounts */
 };
 
 static const char doing_of[][32] = {

@@ -148,11 +148,9 @@ enum ll_status ledger_postgres_open(const struct config *config, struct ledger *
         abort();
     store->config = *config;
     long long timeout = (long long)config->postgres.timeout_ms, patience = (long long)ledger_patience_ms(store);
-    /* Reads look few rows up in large tables, often before the first ANALYZE: without statistics the planner would scan
-     * or hash the whole table for a thousand hashes. */
+    /* Reads look few rows up in large tables, often before the first ANALYZE: a scan of a whole table is never right. */
     snprintf(store->read_settings, sizeof store->read_settings,
-             "set jit = off; set timezone = 'UTC'; set enable_seqscan = off; set enable_hashjoin = off; "
-             "set enable_mergejoin = off; set lock_timeout = %lld; set statement_timeout = %lld; "
+             "set jit = off; set timezone = 'UTC'; set enable_seqscan = off; set lock_timeout = %lld; set statement_timeout = %lld; "
              "set idle_in_transaction_session_timeout = %lld", timeout, patience, patience);
     snprintf(store->write_settings, sizeof store->write_settings,
              "set jit = off; set timezone = 'UTC'; set work_mem = '64MB'; set lock_timeout = %lld; "

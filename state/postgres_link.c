@@ -8,6 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+
+enum { SOCKET_SIZE = 4 << 20 };
 
 static int64_t now_ms(void)
 {
@@ -172,6 +175,17 @@ static enum store_reply connect_within(struct postgres_link *link, int64_t timeo
     return STORE_OK;
 }
 
+/* What the socket holds is what Postgres works on until the loop comes by again. A unix socket's buffer stays as it is
+ * (200 kB), where TCP's grows by itself; the kernel gives what net.core.wmem_max allows. */
+static void widen(int fd)
+{
+    struct sockaddr_storage address;
+    socklen_t size = sizeof address;
+    int bytes = SOCKET_SIZE;
+    if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 && address.ss_family == AF_UNIX)
+        (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
+}
+
 enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *err)
 {
     const struct config *config = link->config;
@@ -209,6 +223,7 @@ enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *e
         return reply;
     }
     PQsetErrorVerbosity(link->conn, PQERRORS_DEFAULT);
+    widen(PQsocket(link->conn));
     PQsetnonblocking(link->conn, 1);
     if (link->settings == NULL)
         return STORE_OK;

@@ -518,7 +518,7 @@ Test(ledger, postings_are_found_by_identity_and_by_sale)
     int64_t *many = malloc(20000 * sizeof *many);
     for (int64_t at = 0; at < 20000; at++)
         many[at] = at - 10000;
-    cr_assert_eq(find(&ledger, many, 20000, many, 20000).count, 3 + 3);
+    cr_assert_eq(find(&ledger, many, 20000, many, 20000).count, 3 + 3 + 1, "what is asked for twice may come twice");
     free(many);
     row_buffer_done(&rows);
     row_buffer_done(&elsewhere);
