@@ -224,6 +224,7 @@ static enum ll_status batch_decode(struct accrue *accrue, struct ll_err *err)
         batch_keep_lines(accrue, taken);
         const struct partition *partition = &accrue->owned[taken->owned].memory;
         identities_prefetch(&partition->identities, taken->input.identity_hash);
+        accounts_prefetch_slot(&partition->accounts, taken->input.customer_hash);
     }
     for (size_t i = 0; i < accrue->batch_count; i++)
         accrue->batch[i].input.transaction.lines = accrue->lines + accrue->batch[i].line_at;

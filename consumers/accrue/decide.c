@@ -83,6 +83,7 @@ enum ll_status decide_decode(struct codec *codec, struct codec_scratch *scratch,
     input->code = amounts_code(tx);
     if (input->code != CODE_NONE)
         return LL_OK;
+    input->customer_hash = text_empty(tx->customer_id) ? 0 : accounts_hash(tx->customer_id);
     input->identity_hash = transaction_identity_hash(tx->source, tx->type, tx->transaction_id);
     input->sale_hash = tx->type == TRANSACTION_SALE || text_empty(tx->original_transaction_id)
                            ? input->identity_hash
@@ -124,8 +125,11 @@ struct text decide_needs(struct decider *decider, struct partition *partition, s
             !sale->exists &&
             (hit_count > 0 ? is_committed(partition, hits, hit_count) : !identities->complete);
     }
-    if (text_empty(tx->customer_id) || partition->accounts.complete ||
-        accounts_find(&partition->accounts, tx->customer_id, accounts_hash(tx->customer_id)) != NULL)
+    if (text_empty(tx->customer_id))
+        return (struct text){ 0 };
+    accounts_prefetch_account(&partition->accounts, input->customer_hash);
+    if (partition->accounts.complete ||
+        accounts_find(&partition->accounts, tx->customer_id, input->customer_hash) != NULL)
         return (struct text){ 0 };
     return tx->customer_id;
 }
@@ -277,13 +281,13 @@ static struct posting posting_of(const struct cause *cause, const struct decide_
     };
 }
 
-static void post(struct cause *cause, struct posting *posting)
+static void post(struct cause *cause, struct posting *posting, uint64_t customer_hash)
 {
     struct partition *partition = cause->partition;
     posting->seq = cause->seq++;
     struct account *account = NULL;
     if (posting->customer_id.data != NULL) {
-        account = partition_name(partition, posting->customer_id);
+        account = partition_name(partition, posting->customer_id, customer_hash);
         bool overflow = __builtin_add_overflow(account->points, posting->points, &account->points);
         assert(!overflow); /* POINTS_MAX bounds each posting: 9 million of the largest would be needed */
     }
@@ -325,7 +329,7 @@ static bool post_alone(struct cause *cause)
     }
     if (earns && posting.rules_version == 0)
         posting.warnings |= code_bit(CODE_RULES_MISSING);
-    post(cause, &posting);
+    post(cause, &posting, input->customer_hash);
     return true;
 }
 
@@ -364,7 +368,7 @@ static bool post_against(struct cause *cause, const struct decide_input *input, 
         price(cause, &posting, 0, 0, sale->posted, sale->posted_count);
         posting.warnings |= code_bit(CODE_POINTS_OVERFLOW);
     }
-    post(cause, &posting);
+    post(cause, &posting, input->customer_hash);
 
     /* sale_give_back has taken the lines in already; the points follow. */
     for (uint32_t i = 0; i < posting.rule_count; i++) {
@@ -496,7 +500,7 @@ static void decide_transaction(struct cause *cause)
     const struct transaction *tx = &input->transaction;
     /* Named even if nothing changes: after a replay Redis must hear of every customer of the lost batches. */
     if (!text_empty(tx->customer_id))
-        partition_name(partition, tx->customer_id);
+        partition_name(partition, tx->customer_id, input->customer_hash);
     switch (standing_of(cause)) {
     case STANDING_DUPLICATE:
         partition->counts.duplicate++;

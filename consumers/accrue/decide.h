@@ -38,6 +38,7 @@ struct decide_input {
     struct control control;
     enum code code; /* not CODE_NONE: it could not be decoded */
     struct transaction transaction;
+    uint64_t customer_hash; /* accounts_hash of the customer */
     int64_t identity_hash;
     int64_t sale_hash; /* of the sale that a return or void names, else identity_hash */
     bool needs_identity, needs_sale; /* set by decide_needs */

@@ -87,10 +87,10 @@ void partition_begin_batch(struct partition *partition)
     arena_done(&partition->prior_texts);
 }
 
-struct account *partition_name(struct partition *partition, struct text customer_id)
+struct account *partition_name(struct partition *partition, struct text customer_id, uint64_t hash)
 {
     struct accounts *accounts = &partition->accounts;
-    struct account *account = accounts_add(accounts, customer_id, accounts_hash(customer_id));
+    struct account *account = accounts_add(accounts, customer_id, hash);
     if (account->batch != partition->batch) {
         account->batch = partition->batch;
         if (partition->named_count == partition->named_capacity) {

@@ -62,8 +62,8 @@ enum store_reply partition_load(struct partition *partition, struct ledger *ledg
 
 /* Begins a batch: nothing is named yet. */
 void partition_begin_batch(struct partition *partition);
-/* The account, named for this batch (added if it is new). */
-struct account *partition_name(struct partition *partition, struct text customer_id);
+/* The account, named for this batch (added if it is new). hash is accounts_hash(customer_id). */
+struct account *partition_name(struct partition *partition, struct text customer_id, uint64_t hash);
 /* Keeps a posting that the ledger found for this batch; texts are copied. Postings at or behind flushed_next are left out:
  * they are still pending here. */
 void partition_take_prior(struct partition *partition, const struct posting *posting);
