@@ -132,9 +132,9 @@ static enum ll_status check_sums(struct rate *rate, struct ll_err *err)
     char path[PATH_SIZE];
     enum ll_status status = topics_load(config_share_path(config, "topics.conf", path, sizeof(path)), &topics, err);
     if (status == LL_OK)
-        status = one_int(rate, "select count(*) as value from loyalty.ledger", &rate->ledger_rows, err);
+        status = one_int(rate, "select count(*) as value from loyalty.postings", &rate->ledger_rows, err);
     if (status == LL_OK)
-        status = one_int(rate, "select coalesce(sum(points), 0)::int8 as value from loyalty.ledger", &rate->ledger_points, err);
+        status = one_int(rate, "select coalesce(sum(points), 0)::int8 as value from loyalty.postings", &rate->ledger_points, err);
     if (status == LL_OK)
         status = one_int(rate, "select coalesce(sum(points_balance), 0)::int8 as value from loyalty.accounts",
                          &rate->account_points, err);

@@ -16,6 +16,8 @@ enum ll_status ledger_rows_find(struct lens *lens, struct postgres *postgres, en
     const char *params[] = { run, id, rows };
     const char *sql = key == LEDGER_BY_CUSTOMER
                           ? "select * from loyalty.ledger_rows where run_id = $1::int and customer_id = $2"
+                            " and source_partition in (select partition from loyalty.accounts" /* a range of the key */
+                            " where run_id = $1::int and customer_id = $2)"
                             " order by posted_ms desc, source_offset desc, seq desc limit $3::bigint"
                           : "select * from loyalty.ledger_rows where run_id = $1::int"
                             " and (transaction_id = $2 or sale_id = $2)"

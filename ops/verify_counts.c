@@ -14,7 +14,7 @@ static void check_partition(struct check *check, int32_t partition, const struct
     static const char *const names[] = { "credited", "dead", "held" };
     const int64_t counts[] = { cut->credited, cut->dead, cut->held };
     const int64_t rows[] = { cut->ledger_rows, cut->dead_rows, cut->held_rows };
-    static const char *const tables[] = { "loyalty.ledger", "loyalty.dead", "loyalty.held" };
+    static const char *const tables[] = { "loyalty.postings", "loyalty.dead", "loyalty.held" };
     for (size_t i = 0; i < 3; i++)
         if (counts[i] != rows[i])
             verify_differs(check, "lens verify --json", "partition %d: counted %lld %s, %s has %lld rows", partition,
@@ -57,35 +57,6 @@ static enum ll_status check_accounts(struct verify *verify, struct ll_err *err)
     return LL_OK;
 }
 
-static enum ll_status check_rows(struct verify *verify, struct ll_err *err)
-{
-    struct check *check = verify_check(verify, "ledger rows", "points are the sum by rule, net is the sum by line", "rows");
-    struct postgres_rows *rows = NULL;
-    enum ll_status status = verify_query(verify, "select *, partition as source_partition, \"offset\" as source_offset,"
-                                                 " count(*) over () as wrong from loyalty.verify_rows"
-                                                 " where run_id = $1::int order by partition, \"offset\", seq limit 1",
-                                         &rows, err);
-    if (status != LL_OK)
-        return status;
-    for (int32_t p = 0; p < verify->partitions; p++)
-        check->compared += verify->cuts[p].ledger_rows;
-    if (postgres_rows_count(rows) > 0) {
-        struct text id = postgres_rows_text(rows, 0, "transaction_id");
-        char next[200];
-        snprintf(next, sizeof(next), "lens ledger %s", verify_text(id));
-        verify_differs(check, next, "row %lld/%lld of %s: points %lld, by rule %lld; net %lld, by line %lld",
-                       (long long)postgres_rows_int(rows, 0, "source_partition"),
-                       (long long)postgres_rows_int(rows, 0, "source_offset"), verify_text(id),
-                       (long long)postgres_rows_int(rows, 0, "points"),
-                       (long long)postgres_rows_int(rows, 0, "rules_points"),
-                       (long long)postgres_rows_int(rows, 0, "net_minor"),
-                       (long long)postgres_rows_int(rows, 0, "lines_net_minor"));
-        check->different = postgres_rows_int(rows, 0, "wrong");
-    }
-    postgres_rows_free(rows);
-    return LL_OK;
-}
-
 static enum ll_status check_identities(struct verify *verify, struct ll_err *err)
 {
     struct check *check = verify_check(verify, "identities", "each (source, type, transaction_id) is credited once, in one partition",
@@ -121,8 +92,6 @@ enum ll_status verify_counts(struct verify *verify, struct ll_err *err)
             check_partition(check, p, &verify->cuts[p]);
     lens_progress(verify->lens, "summing the ledger by customer");
     enum ll_status status = check_accounts(verify, err);
-    if (status == LL_OK)
-        status = check_rows(verify, err);
     if (status == LL_OK)
         status = check_identities(verify, err);
     lens_progress_end(verify->lens);

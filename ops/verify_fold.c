@@ -11,7 +11,7 @@
 
 struct fold_view {
     struct verify *verify;
-    struct check *rows, *ends;
+    struct check *rows, *ends, *sums;
     struct fold *fold;
     struct verify_sales *sales;
     struct line_part *ends_of; /* of transactions.valid */
@@ -227,6 +227,24 @@ static void finish(struct fold_view *view)
     compare_held(view, state);
 }
 
+/* What a row says in one number is the sum of what it says by rule and by line. */
+static void check_sums(struct fold_view *view, const struct posting *row)
+{
+    int64_t points = 0, net_minor = 0;
+    for (uint32_t i = 0; i < row->rule_count; i++)
+        points += row->rules[i].points;
+    for (uint32_t i = 0; i < row->line_count; i++)
+        net_minor += row->lines[i].amount_minor;
+    view->sums->compared++;
+    if (points == row->points && net_minor == row->net_minor)
+        return;
+    char name[200], next[200];
+    name_row(row, name, sizeof(name));
+    snprintf(next, sizeof(next), "lens ledger %s", verify_text(row->transaction_id));
+    verify_differs(view->sums, next, "%s: points %" PRId64 ", by rule %" PRId64 "; net %" PRId64 ", by line %" PRId64, name,
+                   row->points, points, row->net_minor, net_minor);
+}
+
 /* One row of the ledger, in order of (partition, offset, seq). */
 static void see_row(void *arg, const struct posting *row)
 {
@@ -238,6 +256,7 @@ static void see_row(void *arg, const struct posting *row)
     }
     if (row->offset >= verify->cuts[row->partition].next_offset || view->status != LL_OK)
         return; /* posted since the cut */
+    check_sums(view, row);
     verify_sales_add(view->sales, row);
     while (view->status == LL_OK && view->partition < row->partition) {
         finish(view);
@@ -318,6 +337,7 @@ static enum ll_status take_tables(struct fold_view *view, struct ll_err *err)
 enum ll_status verify_fold(struct verify *verify, struct ll_err *err)
 {
     struct fold_view view = { .verify = verify, .partition = -1, .status = LL_OK, .err = err };
+    view.sums = verify_check(verify, "ledger rows", "points are the sum by rule, net is the sum by line", "rows");
     view.rows = verify_check(verify, "fold", "transactions.valid, decided anew, gives the ledger's rows", "rows");
     view.ends = verify_check(verify, "fold: the rest", "and its counts, clock, refusals and held returns", "facts");
     view.ends_of = malloc(sizeof(*view.ends_of));

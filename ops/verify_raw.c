@@ -27,6 +27,7 @@ struct raw_record {
 struct raw_part {
     int64_t low, cut, retry_cut;
     struct raw_record *records;
+    int64_t ahead, ahead_at; /* the highest raw offset at or beyond the cut that a valid record names, and where; -1: none */
 };
 
 struct raw_view {
@@ -82,6 +83,16 @@ static void see_parked(struct raw_view *view, struct kafka_reader *reader, const
         raw->fate |= FATE_WAITS;
 }
 
+/* Validate may have gone on since the cut, but never beyond the end of the raw topic. */
+static void see_ahead(struct raw_view *view, const struct bus_record *record, int64_t raw_offset)
+{
+    struct raw_part *part = &view->parts[record->partition];
+    if (raw_offset < part->cut || raw_offset < part->ahead)
+        return;
+    part->ahead = raw_offset;
+    part->ahead_at = record->offset;
+}
+
 static void see_valid(struct raw_view *view, const struct bus_record *record)
 {
     enum code code = CODE_NONE;
@@ -93,8 +104,10 @@ static void see_valid(struct raw_view *view, const struct bus_record *record)
     if (!text_equal(t->raw_topic, text_of(topic_name(TOPIC_TRANSACTIONS))))
         return;
     struct raw_record *raw = record_at(view, t->raw_partition, t->raw_offset);
-    if (raw == NULL)
+    if (raw == NULL) {
+        see_ahead(view, record, t->raw_offset);
         return;
+    }
     decide(raw, FATE_VALID);
     raw->lines = (int16_t)(raw->lines - (int16_t)t->line_count);
     if (t->raw_partition != record->partition && view->moved++ == 0) {
@@ -152,7 +165,7 @@ static enum ll_status take_cuts(struct raw_view *view, struct ll_err *err)
     for (int32_t p = 0; p < view->count; p++) {
         struct raw_part *part = &view->parts[p];
         *part = (struct raw_part){ .low = raw->low[p], .cut = raw->at[p],
-                                   .retry_cut = p < retry->partitions ? retry->at[p] : 0 };
+                                   .retry_cut = p < retry->partitions ? retry->at[p] : 0, .ahead = -1 };
         part->records = calloc((size_t)(part->cut - part->low) + 1, sizeof(*part->records));
         if (part->records == NULL)
             abort();
@@ -224,12 +237,29 @@ static void judge(struct raw_view *view, struct check *records, struct check *li
                     lens_number(sums.valid), lens_number(sums.dead), lens_number(sums.waits));
 }
 
+static enum ll_status judge_ahead(struct raw_view *view, struct check *records, struct ll_err *err)
+{
+    struct line_part *ends = malloc(sizeof(*ends));
+    if (ends == NULL)
+        abort();
+    enum ll_status status = line_ends(&view->verify->view, TOPIC_TRANSACTIONS, ends, err);
+    for (int32_t p = 0; status == LL_OK && p < view->count && p < ends->partitions; p++)
+        if (view->parts[p].ahead >= ends->end[p])
+            verify_differs(records, "lens status",
+                           "transactions.valid[%d] offset %lld came from transactions[%d] offset %lld, but no such raw record lies there",
+                           p, (long long)view->parts[p].ahead_at, p, (long long)view->parts[p].ahead);
+    free(ends);
+    return status;
+}
+
 static enum ll_status one_try(struct verify *verify, struct check *records, struct check *lines, struct ll_err *err)
 {
     struct raw_view view = { .verify = verify };
     enum ll_status status = take_cuts(&view, err);
     if (status == LL_OK)
         status = read_all(&view, err);
+    if (status == LL_OK)
+        status = judge_ahead(&view, records, err);
     if (status == LL_OK)
         judge(&view, records, lines);
     for (int32_t p = 0; p < view.count; p++)

@@ -12,9 +12,10 @@ struct sum_line {
     int64_t amount_minor;
 };
 
-/* A sale with returns, while its rows come in. */
+/* A sale with returns, while its rows come in. It lives in one partition; the same identity in two is another check's matter. */
 struct sum {
     int64_t hash;
+    int32_t partition;
     bool exists; /* its own row was seen */
     struct text transaction_id, customer_id, store_id; /* owned */
     int32_t day, version;
@@ -50,10 +51,10 @@ static void drop(struct text text)
     free((void *)(uintptr_t)text.data);
 }
 
-static size_t slot_of(const struct verify_sales *sales, int64_t hash)
+static size_t slot_of(const struct verify_sales *sales, int32_t partition, int64_t hash)
 {
     size_t at = (size_t)((uint64_t)hash ^ (uint64_t)hash >> 32) & sales->mask;
-    while (sales->used[at] && sales->sums[at].hash != hash)
+    while (sales->used[at] && (sales->sums[at].hash != hash || sales->sums[at].partition != partition))
         at = (at + 1) & sales->mask;
     return at;
 }
@@ -62,7 +63,7 @@ enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *ru
                                 struct ll_err *err)
 {
     struct postgres_rows *rows = NULL;
-    enum ll_status status = verify_query(verify, "select distinct sale_hash from loyalty.ledger"
+    enum ll_status status = verify_query(verify, "select distinct partition as source_partition, sale_hash from loyalty.postings"
                                                  " where run_id = $1::int and sale_hash is not null", &rows, err);
     if (status != LL_OK)
         return status;
@@ -84,9 +85,11 @@ enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *ru
         abort();
     for (size_t i = 0; i < postgres_rows_count(rows); i++) {
         int64_t hash = postgres_rows_int(rows, i, "sale_hash");
-        size_t at = slot_of(sales, hash);
+        int32_t partition = (int32_t)postgres_rows_int(rows, i, "source_partition");
+        size_t at = slot_of(sales, partition, hash);
         sales->used[at] = true;
         sales->sums[at].hash = hash;
+        sales->sums[at].partition = partition;
     }
     postgres_rows_free(rows);
     *ret = sales;
@@ -156,7 +159,7 @@ static void sum_line(struct sum *sum, const struct posting_line *line)
 
 void verify_sales_add(struct verify_sales *sales, const struct posting *posting)
 {
-    size_t at = slot_of(sales, posting->sale_hash);
+    size_t at = slot_of(sales, posting->partition, posting->sale_hash);
     if (!sales->used[at]) {
         compare_alone(sales, posting);
         return;

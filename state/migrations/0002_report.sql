@@ -18,13 +18,13 @@ select run_id,
        count(*) filter (where customer_id is null)::int8          as unidentified_transactions,
        coalesce(sum(net_minor) filter (where customer_id is null), 0)::int8 as unidentified_net_minor,
        count(*) filter (where warnings is not null)::int8         as with_warnings
-  from loyalty.ledger
+  from loyalty.postings
  group by run_id;
 comment on view loyalty.report_totals is 'The whole ledger of a run in one row.';
 
 create view loyalty.report_warnings as
 select run_id, code, count(*)::int8 as rows
-  from loyalty.ledger cross join lateral unnest(warnings) as code
+  from loyalty.postings cross join lateral string_to_table(warnings, ',') as code
  group by run_id, code;
 comment on view loyalty.report_warnings is 'Credited, with a remark: how often each code.';
 
@@ -45,7 +45,7 @@ select run_id, partition, min(event_offset)::int8 as first_offset, max(event_off
   from (select run_id, partition, coalesce(event_offset, "offset") as event_offset,
                coalesce(event_offset, "offset")
                    - row_number() over (partition by run_id, partition order by coalesce(event_offset, "offset")) as span
-          from loyalty.ledger) as numbered
+          from loyalty.postings) as numbered
  group by run_id, partition, span;
 comment on view loyalty.ledger_spans is 'Event offsets of each partition that have a ledger row, as spans without gaps.';
 
@@ -87,7 +87,7 @@ select run_id, coalesce(l.partition, a.partition) as partition, coalesce(l.custo
                coalesce(sum(points) filter (where points > 0), 0)::int8 as earned,
                coalesce(-sum(points) filter (where points < 0), 0)::int8 as reversed,
                sum(net_minor)::int8 as net_minor, count(*)::int8 as postings
-          from loyalty.ledger
+          from loyalty.postings
          where customer_id is not null
          group by run_id, partition, customer_id) as l
   full join loyalty.accounts as a using (run_id, partition, customer_id)
@@ -97,27 +97,18 @@ comment on view loyalty.verify_accounts is 'Accounts that are not the fold of th
 
 create view loyalty.verify_counts as
 select p.run_id, p.partition, p.next_offset, p.read_count, p.credited, p.duplicate, p.dead, p.held, p.control,
-       (select count(*) from loyalty.ledger l where l.run_id = p.run_id and l.partition = p.partition)::int8
+       (select count(*) from loyalty.postings l where l.run_id = p.run_id and l.partition = p.partition)::int8
            as ledger_rows,
        (select count(*) from loyalty.dead d where d.run_id = p.run_id and d.partition = p.partition)::int8 as dead_rows,
        (select count(*) from loyalty.held h where h.run_id = p.run_id and h.partition = p.partition)::int8 as held_rows
   from loyalty.partitions p;
 comment on view loyalty.verify_counts is 'What each partition''s row says that it read, beside the rows that are there.';
 
-create view loyalty.verify_rows as
-select run_id, partition, "offset", seq, transaction_id, points,
-       (select coalesce(sum(p), 0) from unnest(rule_points) as p)::int8 as rules_points, net_minor,
-       (select coalesce(sum(a), 0) from unnest(amounts_minor) as a)::int8 as lines_net_minor
-  from loyalty.ledger
- where points <> (select coalesce(sum(p), 0) from unnest(rule_points) as p)
-    or net_minor <> (select coalesce(sum(a), 0) from unnest(amounts_minor) as a);
-comment on view loyalty.verify_rows is 'Rows whose points are not the sum of their rules, or whose net is not the sum of their lines.';
-
 create view loyalty.verify_identities as
 select run_id, source, type, transaction_id, count(*)::int8 as rows, min(partition) as first_partition,
        max(partition) as last_partition
-  from loyalty.ledger
- where (run_id, identity_hash) in (select run_id, identity_hash from loyalty.ledger group by 1, 2 having count(*) > 1)
+  from loyalty.postings
+ where (run_id, identity_hash) in (select run_id, identity_hash from loyalty.postings group by 1, 2 having count(*) > 1)
  group by run_id, source, type, transaction_id
 having count(*) > 1;
 comment on view loyalty.verify_identities is 'Identities with more than one ledger row: credited twice, or seen in two partitions.';
