@@ -1,7 +1,7 @@
 /*
  * copy_field.h - fields of PostgreSQL's COPY BINARY form, written and read.
- * Shape:  writing: the caller has made room (row_reserve) once per row, the functions only store. Reading: a cursor that
- *         never passes its end; a field of another width makes the cursor bad, and it stays bad.
+ * Shape:  writing: the caller has made room (row_reserve) once per row, the functions only store. Reading: a
+ *         cursor that never passes its end; a field of another width makes the cursor bad, and it stays bad.
  * Source: PostgreSQL 15 manual, COPY, "Binary Format"; src/backend/utils/adt for the forms of the types.
  */
 #pragma once
@@ -92,7 +92,8 @@ static inline char *put_bytes(char *to, struct text bytes)
     return to + bytes.size;
 }
 
-/* Bytes below limit become '?'. Postgres refuses NUL in a text, and one such byte would stop the partition. */
+/* Bytes below limit become '?'. Postgres refuses NUL in a text, and one such byte would stop the partition.
+ * */
 static inline void copy_clean(char *at, size_t size, unsigned char limit)
 {
     const uint64_t ones = UINT64_C(0x0101010101010101);

@@ -1,6 +1,6 @@
 /*
- * Requests are written as RESP by hand: hiredis formats an argument in 80 ns, which for two arguments a customer would be
- * the largest part of a batch's cost on our side.
+ * Requests are written as RESP by hand: hiredis formats an argument in 80 ns, which for two arguments a
+ * customer would be the largest part of a batch's cost on our side.
  */
 #include "state/hot.h"
 
@@ -108,7 +108,8 @@ static bool starts_with(const redisReply *reply, const char *word)
 }
 
 /* What the function said. */
-static enum store_reply meaning(struct hot_redis *hot, const redisReply *reply, const char *doing, struct ll_err *err)
+static enum store_reply meaning(struct hot_redis *hot, const redisReply *reply, const char *doing,
+                                struct ll_err *err)
 {
     if (reply->type == REDIS_REPLY_STATUS || reply->type == REDIS_REPLY_STRING)
         return STORE_OK;
@@ -180,7 +181,8 @@ static enum store_reply load_library(struct hot_redis *hot, struct ll_err *err)
     if (!current && absent) {
         const char *argv[] = { "FUNCTION", "LOAD", "REPLACE", library };
         const size_t sizes[] = { 8, 4, 7, strlen(library) };
-        reply = redis_link_run(&hot->link, 4, argv, sizes, "loading the function library state/lens.lua", &answer, err);
+        reply = redis_link_run(&hot->link, 4, argv, sizes, "loading the function library state/lens.lua",
+                               &answer, err);
         if (reply == STORE_OK)
             freeReplyObject(answer);
     }
@@ -195,7 +197,8 @@ static enum store_reply check_policy(struct hot_redis *hot, struct ll_err *err)
     if (answer == NULL)
         return redis_link_fail(&hot->link, NULL, "asking for maxmemory-policy", err);
     enum store_reply reply = STORE_OK;
-    if (answer->type == REDIS_REPLY_ARRAY && answer->elements == 2 && answer->element[1]->type == REDIS_REPLY_STRING) {
+    if (answer->type == REDIS_REPLY_ARRAY && answer->elements == 2 &&
+        answer->element[1]->type == REDIS_REPLY_STRING) {
         if (strcmp(answer->element[1]->str, "noeviction") != 0) {
             char name[CONFIG_TEXT_SIZE + 32];
             ll_fail(err, LL_FATAL, "%s: maxmemory-policy is %s: it would drop balances; set it to noeviction",
@@ -232,9 +235,10 @@ static enum store_reply make_ready(struct hot_redis *hot, struct ll_err *err)
 
 /* ---- the seam ---- */
 
-static enum store_reply call(struct hot_redis *hot, const char *function, const char *doing, int32_t partition,
-                             const int64_t *numbers, size_t number_count, const struct hot_balance *balances,
-                             size_t count, redisReply **ret, struct ll_err *err)
+static enum store_reply call(struct hot_redis *hot, const char *function, const char *doing,
+                             int32_t partition, const int64_t *numbers, size_t number_count,
+                             const struct hot_balance *balances, size_t count, redisReply **ret,
+                             struct ll_err *err)
 {
     assert(hot->count == 0); /* what was applied is collected first */
     enum store_reply reply = make_ready(hot, err);
@@ -256,17 +260,18 @@ static enum store_reply call(struct hot_redis *hot, const char *function, const 
     return reply;
 }
 
-static enum store_reply hot_claim(void *self, int32_t partition, int64_t epoch, int64_t next, int64_t *ret_next,
-                                  struct ll_err *err)
+static enum store_reply hot_claim(void *self, int32_t partition, int64_t epoch, int64_t next,
+                                  int64_t *ret_next, struct ll_err *err)
 {
     static const char doing[] = "claiming a partition";
     struct hot_redis *hot = self;
     redisReply *answer = NULL;
-    enum store_reply reply = call(hot, "lens_claim", doing, partition, (const int64_t[]){ epoch, next }, 2, NULL, 0, &answer,
-                                  err);
+    enum store_reply reply =
+        call(hot, "lens_claim", doing, partition, (const int64_t[]){ epoch, next }, 2, NULL, 0, &answer, err);
     if (reply != STORE_OK)
         return reply;
-    bool good = answer->type == REDIS_REPLY_STRING && decimal_read(answer->str, (size_t)answer->len, ret_next);
+    bool good =
+        answer->type == REDIS_REPLY_STRING && decimal_read(answer->str, (size_t)answer->len, ret_next);
     if (!good)
         reply = redis_link_fail(&hot->link, answer, doing, err);
     freeReplyObject(answer);
@@ -285,8 +290,9 @@ static enum store_reply hot_apply(void *self, struct hot_batch *batches, size_t 
     row_buffer_clear(&hot->request);
     for (size_t at = 0; at < count; at++) {
         const struct hot_batch *batch = &batches[at];
-        add_call(hot, "lens_apply", batch->partition, (const int64_t[]){ batch->epoch, batch->first, batch->next }, 3,
-                 batch->balances, batch->count);
+        add_call(hot, "lens_apply", batch->partition,
+                 (const int64_t[]){ batch->epoch, batch->first, batch->next }, 3, batch->balances,
+                 batch->count);
     }
     reply = send_request(hot, "applying a batch", err);
     if (reply != STORE_OK)
@@ -320,10 +326,11 @@ static enum store_reply hot_collect(void *self, struct ll_err *err)
     return worst;
 }
 
-static enum store_reply hot_reset(void *self, int32_t partition, int64_t epoch, int64_t token, struct ll_err *err)
+static enum store_reply hot_reset(void *self, int32_t partition, int64_t epoch, int64_t token,
+                                  struct ll_err *err)
 {
-    return call(self, "lens_reset", "beginning a rebuild", partition, (const int64_t[]){ epoch, token }, 2, NULL, 0, NULL,
-                err);
+    return call(self, "lens_reset", "beginning a rebuild", partition, (const int64_t[]){ epoch, token }, 2,
+                NULL, 0, NULL, err);
 }
 
 static enum store_reply hot_load(void *self, int32_t partition, int64_t epoch, int64_t token, int64_t chunk,
@@ -333,11 +340,11 @@ static enum store_reply hot_load(void *self, int32_t partition, int64_t epoch, i
                 (const int64_t[]){ epoch, token, chunk, chunk + 1 }, 4, balances, count, NULL, err);
 }
 
-static enum store_reply hot_finish(void *self, int32_t partition, int64_t epoch, int64_t token, int64_t chunks,
-                                   int64_t next, struct ll_err *err)
+static enum store_reply hot_finish(void *self, int32_t partition, int64_t epoch, int64_t token,
+                                   int64_t chunks, int64_t next, struct ll_err *err)
 {
-    return call(self, "lens_finish", "ending a rebuild", partition, (const int64_t[]){ epoch, token, chunks, next }, 4, NULL,
-                0, NULL, err);
+    return call(self, "lens_finish", "ending a rebuild", partition,
+                (const int64_t[]){ epoch, token, chunks, next }, 4, NULL, 0, NULL, err);
 }
 
 static void hot_close(void *self)

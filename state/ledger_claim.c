@@ -5,7 +5,8 @@
 #include <assert.h>
 #include <stdio.h>
 
-/* A flush ends within this time on a healthy server; whoever holds the row longer hangs, or has lost its partition. */
+/* A flush ends within this time on a healthy server; whoever holds the row longer hangs, or has lost its
+ * partition. */
 enum { CLAIM_PATIENCE_MS = 1000 };
 
 static int64_t field_int8(const PGresult *result, int column)
@@ -16,8 +17,8 @@ static int64_t field_int8(const PGresult *result, int column)
     return (int64_t)__builtin_bswap64(value);
 }
 
-/* Ends the sessions of ours that the claim waits for, on a connection of its own. Best effort: the claim says what comes
- * of it. */
+/* Ends the sessions of ours that the claim waits for, on a connection of its own. Best effort: the claim says
+ * what comes of it. */
 static void end_blockers(struct ledger_postgres *store, int claimant)
 {
     struct ll_err ignored;
@@ -27,7 +28,8 @@ static void end_blockers(struct ledger_postgres *store, int claimant)
              "select pg_terminate_backend(pid) from pg_stat_activity"
              " where pid = any (pg_blocking_pids(%d)) and application_name = '" LEDGER_APPLICATION "'", claimant);
     if (postgres_link_open(&link, &ignored) == STORE_OK)
-        postgres_link_run(&link, sql, NULL, store->config.postgres.timeout_ms, "ending a hanging owner", NULL, &ignored);
+        postgres_link_run(&link, sql, NULL, store->config.postgres.timeout_ms, "ending a hanging owner", NULL,
+                          &ignored);
     postgres_link_drop(&link);
 }
 
@@ -63,8 +65,10 @@ enum store_reply ledger_claim(void *self, int32_t partition, int64_t wall_ms, st
     snprintf(sql, sizeof sql,
              "insert into loyalty.partitions as p (run_id, partition, epoch, next_offset, clock, rules_version)"
              " values (%d, %d, greatest(1, %lld), 0, timestamptz 'epoch', 0)"
-             " on conflict (run_id, partition) do update set epoch = greatest(p.epoch + 1, excluded.epoch), updated_at = now()"
-             " returning epoch, next_offset, clock, rules_version::int8, read_count, credited, duplicate, dead, held, control",
+             " on conflict (run_id, partition) do update"
+             " set epoch = greatest(p.epoch + 1, excluded.epoch), updated_at = now()"
+             " returning epoch, next_offset, clock, rules_version::int8, read_count, credited, duplicate, dead,"
+             " held, control",
              store->config.program.run, partition, (long long)wall_ms);
     if (PQsendQueryParams(link->conn, sql, 0, NULL, NULL, NULL, NULL, 1) == 0) {
         reply = postgres_link_fail(link, NULL, doing, err);

@@ -1,6 +1,6 @@
 /*
- * A flush is one transaction in stages (enum flush_stage). flush_poll moves it on as far as the socket allows, and never
- * waits on a call of libpq: the loop goes on deciding while Postgres writes.
+ * A flush is one transaction in stages (enum flush_stage). flush_poll moves it on as far as the socket
+ * allows, and never waits on a call of libpq: the loop goes on deciding while Postgres writes.
  */
 #include "state/ledger_postgres.h"
 
@@ -11,9 +11,9 @@
 #include <string.h>
 
 enum {
-    SLICE_SIZE = 128 * 1024,       /* given to libpq at once */
+    SLICE_SIZE = 128 * 1024,         /* given to libpq at once */
     FEED_SIZE_MAX = 4 * 1024 * 1024, /* fed in one flush_poll at most: the loop wants its turn */
-    UPDATE_ROWS_MAX = 150000,      /* of one update: bounds its arrays (15 MB); each one may scan all accounts */
+    UPDATE_ROWS_MAX = 150000, /* of one update: bounds its arrays (15 MB); each one may scan all accounts */
 };
 
 static const char doing_of[][32] = {
@@ -39,14 +39,14 @@ void ledger_flush_done(struct ledger_flush *flush)
     *flush = (struct ledger_flush){ 0 };
 }
 
-static enum store_reply send(struct ledger_postgres *store, const char *sql, const struct postgres_params *params,
-                             struct ll_err *err)
+static enum store_reply send(struct ledger_postgres *store, const char *sql,
+                             const struct postgres_params *params, struct ll_err *err)
 {
     static const int binary[POSTGRES_PARAMS_MAX] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     PGconn *conn = store->writes.conn;
     int sent = params == NULL ? PQsendQuery(conn, sql)
-                              : PQsendQueryParams(conn, sql, params->count, params->types, params->values, params->sizes,
-                                                  binary, 1);
+                              : PQsendQueryParams(conn, sql, params->count, params->types, params->values,
+                                                  params->sizes, binary, 1);
     return sent != 0 ? STORE_OK : postgres_link_fail(&store->writes, NULL, doing(store), err);
 }
 
@@ -65,12 +65,13 @@ static enum store_reply send_guard(struct ledger_postgres *store, struct ll_err 
     for (size_t at = 0; at < flush->count; at++) {
         const struct ledger_part *part = &flush->parts[at];
         const struct ledger_counts *counts = &part->counts;
-        ledger_say(sql, "%s(%d::int4,%lld::int8,%lld::int8,%lld::int8,%lld::int8,%d::int4,%lld::int8,%lld::int8,%lld::int8,"
-                   "%lld::int8,%lld::int8,%lld::int8)", at == 0 ? "" : ",", part->partition, (long long)part->epoch,
-                   (long long)part->first_offset, (long long)part->next_offset, (long long)part->clock_ms,
-                   part->rules_version, (long long)counts->read, (long long)counts->credited,
-                   (long long)counts->duplicate, (long long)counts->dead, (long long)counts->held,
-                   (long long)counts->control);
+        ledger_say(sql,
+                   "%s(%d::int4,%lld::int8,%lld::int8,%lld::int8,%lld::int8,%d::int4,"
+                   "%lld::int8,%lld::int8,%lld::int8,%lld::int8,%lld::int8,%lld::int8)",
+                   at == 0 ? "" : ",", part->partition, (long long)part->epoch, (long long)part->first_offset,
+                   (long long)part->next_offset, (long long)part->clock_ms, part->rules_version,
+                   (long long)counts->read, (long long)counts->credited, (long long)counts->duplicate,
+                   (long long)counts->dead, (long long)counts->held, (long long)counts->control);
     }
     ledger_say(sql,
                ") as v (partition, epoch, first_offset, next_offset, clock_ms, rules_version, read_count, credited, duplicate,"
@@ -127,7 +128,8 @@ static void add_update(struct row_buffer arrays[8], int32_t partition, const str
 /* The next chunk of accounts that have a row. Nothing left: *ret_sent false. */
 static enum store_reply send_update(struct ledger_postgres *store, bool *ret_sent, struct ll_err *err)
 {
-    static const uint32_t elements[8] = { OID_INT4, OID_TEXT, OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_TIME };
+    static const uint32_t elements[8] = { OID_INT4, OID_TEXT, OID_INT8, OID_INT8,
+                                          OID_INT8, OID_INT8, OID_INT8, OID_TIME };
     static const Oid types[8] = { OID_INT4_ARRAY, OID_TEXT_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY,
                                   OID_INT8_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY, OID_TIME_ARRAY };
     struct ledger_flush *flush = &store->flush;
@@ -276,7 +278,8 @@ static enum store_reply stage_end(struct ledger_postgres *store, struct ll_err *
     struct ledger_flush *flush = &store->flush;
     enum store_reply reply = STORE_OK;
     if (flush->stage == FLUSH_ROLLBACK) {
-        ll_fail(err, LL_RETRY, "postgres: flush: epoch or next_offset of a partition is not what this owner believes");
+        ll_fail(err, LL_RETRY,
+                "postgres: flush: epoch or next_offset of a partition is not what this owner believes");
         return STORE_NOT_MINE;
     }
     if (flush->stage == FLUSH_COMMIT)
@@ -286,7 +289,8 @@ static enum store_reply stage_end(struct ledger_postgres *store, struct ll_err *
             reply = stage_begin(store, FLUSH_ROLLBACK, err);
             return reply == STORE_OK ? STORE_BUSY : reply;
         }
-        ll_fail(err, LL_FATAL, "postgres: %s: %lld rows were meant, %lld were there: memory and tables differ", doing(store),
+        ll_fail(err, LL_FATAL,
+                "postgres: %s: %lld rows were meant, %lld were there: memory and tables differ", doing(store),
                 (long long)flush->expected, (long long)flush->named);
         return STORE_BROKEN;
     }
@@ -303,7 +307,8 @@ static enum store_reply stage_end(struct ledger_postgres *store, struct ll_err *
 /* ---- COPY data ---- */
 
 /* One row of the stage's table into scratch. */
-static void write_row(const struct ledger_postgres *store, struct row_buffer *to, const struct ledger_part *part, size_t item)
+static void write_row(const struct ledger_postgres *store, struct row_buffer *to,
+                      const struct ledger_part *part, size_t item)
 {
     int32_t run = store->config.program.run;
     if (store->flush.stage == FLUSH_DEAD)
@@ -350,7 +355,10 @@ static struct text next_slice(struct ledger_postgres *store)
     return (struct text){ flush->scratch.data, (uint32_t)flush->scratch.size };
 }
 
-static bool put_copy(PGconn *conn, const char *bytes, size_t size) { return PQputCopyData(conn, bytes, (int)size) == 1; }
+static bool put_copy(PGconn *conn, const char *bytes, size_t size)
+{
+    return PQputCopyData(conn, bytes, (int)size) == 1;
+}
 
 /* Feeds as much as the socket takes. STORE_BUSY: it takes no more now. STORE_OK: all is sent. */
 static enum store_reply feed(struct ledger_postgres *store, size_t *fed, struct ll_err *err)
@@ -387,7 +395,8 @@ static enum store_reply feed(struct ledger_postgres *store, size_t *fed, struct 
 }
 
 /* As far as it goes without waiting. STORE_BUSY: it waits for the server. */
-static enum store_reply advance(struct ledger_postgres *store, bool *ret_for_write, size_t *fed, struct ll_err *err)
+static enum store_reply advance(struct ledger_postgres *store, bool *ret_for_write, size_t *fed,
+                                struct ll_err *err)
 {
     struct ledger_flush *flush = &store->flush;
     PGconn *conn = store->writes.conn;
@@ -471,7 +480,8 @@ enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *er
         }
         now_ms = ledger_now_ms();
         if (now_ms - flush->heard_ms >= ledger_patience_ms(store))
-            return over(store, postgres_link_silent(&store->writes, doing(store), now_ms - flush->heard_ms, err));
+            return over(store,
+                        postgres_link_silent(&store->writes, doing(store), now_ms - flush->heard_ms, err));
         if (now_ms >= until_ms)
             return STORE_BUSY;
     }

@@ -45,8 +45,8 @@ void ledger_say_array(struct row_buffer *sql, const int64_t *values, size_t coun
     sql->size = (size_t)(to + 10 - sql->data);
 }
 
-static enum store_reply rules(void *self, int32_t version, char **ret_document, int64_t *ret_effective_from_ms,
-                              struct ll_err *err)
+static enum store_reply rules(void *self, int32_t version, char **ret_document,
+                              int64_t *ret_effective_from_ms, struct ll_err *err)
 {
     static const char doing[] = "reading a rule set";
     struct ledger_postgres *store = self;
@@ -54,17 +54,21 @@ static enum store_reply rules(void *self, int32_t version, char **ret_document, 
     if (reply != STORE_OK)
         return reply;
     char sql[128];
-    snprintf(sql, sizeof sql, "select document, effective_from from loyalty.rules where version = %d", version);
+    snprintf(sql, sizeof sql, "select document, effective_from from loyalty.rules where version = %d",
+             version);
     PGresult *result = NULL;
     struct postgres_params none = { 0 };
-    reply = postgres_link_run(&store->reads, sql, &none, store->config.postgres.timeout_ms, doing, &result, err);
+    reply =
+        postgres_link_run(&store->reads, sql, &none, store->config.postgres.timeout_ms, doing, &result, err);
     if (reply != STORE_OK)
         return reply;
     if (PQntuples(result) != 1) {
         PQclear(result);
         char name[CONFIG_TEXT_SIZE + 32];
-        ll_fail(err, LL_FATAL, "%s: there is no rule set %d in loyalty.rules, but transactions.valid names it: is this the "
-                "right database?", postgres_link_name(&store->config, name, sizeof name), version);
+        ll_fail(err, LL_FATAL,
+                "%s: there is no rule set %d in loyalty.rules, but transactions.valid names it: is this the "
+                "right database?",
+                postgres_link_name(&store->config, name, sizeof name), version);
         return STORE_BROKEN;
     }
     *ret_document = strdup(PQgetvalue(result, 0, 0));
@@ -85,15 +89,17 @@ static enum store_reply marks(void *self, struct ledger_mark *marks_of, size_t c
         return reply;
     struct row_buffer *sql = &store->sql;
     row_buffer_clear(sql);
-    ledger_say(sql, "select partition::int8, epoch, next_offset from loyalty.partitions where run_id = %d and partition in (",
+    ledger_say(sql,
+               "select partition::int8, epoch, next_offset from loyalty.partitions where run_id = %d and "
+               "partition in (",
                store->config.program.run);
     for (size_t at = 0; at < count; at++)
         ledger_say(sql, "%s%d", at == 0 ? "" : ",", marks_of[at].partition);
     ledger_say(sql, ")");
     PGresult *result = NULL;
     struct postgres_params none = { 0 };
-    reply = postgres_link_run(&store->reads, sql->data, &none, store->config.postgres.timeout_ms, "reading watermarks",
-                              &result, err);
+    reply = postgres_link_run(&store->reads, sql->data, &none, store->config.postgres.timeout_ms,
+                              "reading watermarks", &result, err);
     if (reply != STORE_OK)
         return reply;
     for (size_t at = 0; at < count; at++)
@@ -147,11 +153,13 @@ enum ll_status ledger_postgres_open(const struct config *config, struct ledger *
     if (store == NULL)
         abort();
     store->config = *config;
-    long long timeout = (long long)config->postgres.timeout_ms, patience = (long long)ledger_patience_ms(store);
-    /* Reads look few rows up in large tables, often before the first ANALYZE: a scan of a whole table is never right. */
+    long long timeout = (long long)config->postgres.timeout_ms,
+              patience = (long long)ledger_patience_ms(store);
+    /* Reads look few rows up in large tables, often before the first ANALYZE: a scan of a whole table is
+     * never right. */
     snprintf(store->read_settings, sizeof store->read_settings,
-             "set jit = off; set timezone = 'UTC'; set enable_seqscan = off; set lock_timeout = %lld; set statement_timeout = %lld; "
-             "set idle_in_transaction_session_timeout = %lld", timeout, patience, patience);
+             "set jit = off; set timezone = 'UTC'; set enable_seqscan = off; set lock_timeout = %lld; "
+             "set statement_timeout = %lld; set idle_in_transaction_session_timeout = %lld", timeout, patience, patience);
     snprintf(store->write_settings, sizeof store->write_settings,
              "set jit = off; set timezone = 'UTC'; set work_mem = '64MB'; set lock_timeout = %lld; "
              "set statement_timeout = %lld; set idle_in_transaction_session_timeout = %lld", timeout, patience, patience);

@@ -1,7 +1,7 @@
 /*
  * ledger_postgres.h - what the files ledger_*.c share: the store behind the seam of ledger.h.
- * Shape:  two connections: one on which a flush may be under way, one for everything that is read meanwhile and for claims.
- *         ledger_claim.c, ledger_read.c and ledger_flush.c fill one part of the table each.
+ * Shape:  two connections: one on which a flush may be under way, one for everything that is read meanwhile
+ *         and for claims. ledger_claim.c, ledger_read.c and ledger_flush.c fill one part of the table each.
  */
 #pragma once
 
@@ -65,16 +65,16 @@ void ledger_say_array(struct row_buffer *sql, const int64_t *values, size_t coun
 enum store_reply ledger_claim(void *self, int32_t partition, int64_t wall_ms, struct ledger_claim *ret,
                               struct ll_err *err);
 
-enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t identities_max, int64_t accounts_max,
-                             const struct ledger_loader *to, bool *ret_identities_complete,
-                             bool *ret_accounts_complete, struct ll_err *err);
-enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, ledger_balance_fn *each, void *arg,
-                                 struct ll_err *err);
-enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
-                             const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
-                             struct ll_err *err);
-enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
-                                 ledger_balance_fn *each, void *arg, struct ll_err *err);
+enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t identities_max,
+                             int64_t accounts_max, const struct ledger_loader *to,
+                             bool *ret_identities_complete, bool *ret_accounts_complete, struct ll_err *err);
+enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, ledger_balance_fn *each,
+                                 void *arg, struct ll_err *err);
+enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities,
+                             size_t identity_count, const int64_t *sales, size_t sale_count,
+                             ledger_posting_fn *each, void *arg, struct ll_err *err);
+enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers,
+                                 size_t count, ledger_balance_fn *each, void *arg, struct ll_err *err);
 
 enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts, size_t count, struct ll_err *err);
 enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err);
@@ -85,7 +85,8 @@ extern const char dead_columns[], held_columns[], account_columns[];
 void dead_write(struct row_buffer *buffer, int32_t run, int32_t partition, const struct kept_record *record);
 void held_write(struct row_buffer *buffer, int32_t run, int32_t partition, const struct kept_record *record);
 bool held_read(const char *bytes, size_t size, struct kept_record *ret);
-void account_write(struct row_buffer *buffer, int32_t run, int32_t partition, const struct ledger_account *account);
+void account_write(struct row_buffer *buffer, int32_t run, int32_t partition,
+                   const struct ledger_account *account);
 
 /* One-dimensional arrays as binary parameters: begin, put elements, end. */
 enum { OID_INT8 = 20, OID_INT4 = 23, OID_TEXT = 25, OID_TIME = 1184 };

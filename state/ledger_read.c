@@ -14,8 +14,8 @@ static struct ledger_view view_of(const struct ledger_mark *mark)
 }
 
 /* A snapshot in which view must hold. STORE_OK: it is open. */
-static enum store_reply snapshot_open(struct ledger_postgres *store, const struct ledger_view *view, const char *doing,
-                                      struct ll_err *err)
+static enum store_reply snapshot_open(struct ledger_postgres *store, const struct ledger_view *view,
+                                      const char *doing, struct ll_err *err)
 {
     struct postgres_link *link = &store->reads;
     enum store_reply reply = postgres_link_open(link, err);
@@ -40,14 +40,15 @@ static enum store_reply snapshot_open(struct ledger_postgres *store, const struc
     reply = postgres_link_run(link, "rollback", NULL, store->config.postgres.timeout_ms, doing, NULL, err);
     if (reply != STORE_OK)
         return reply;
-    ll_fail(err, LL_RETRY, "partition %d: Postgres does not stand at epoch %lld and offset %lld any more", view->partition,
-            (long long)view->epoch, (long long)view->next_offset);
+    ll_fail(err, LL_RETRY, "partition %d: Postgres does not stand at epoch %lld and offset %lld any more",
+            view->partition, (long long)view->epoch, (long long)view->next_offset);
     return STORE_NOT_MINE;
 }
 
 static enum store_reply snapshot_close(struct ledger_postgres *store, const char *doing, struct ll_err *err)
 {
-    return postgres_link_run(&store->reads, "commit", NULL, store->config.postgres.timeout_ms, doing, NULL, err);
+    return postgres_link_run(&store->reads, "commit", NULL, store->config.postgres.timeout_ms, doing, NULL,
+                             err);
 }
 
 struct identity_reader {
@@ -103,14 +104,15 @@ static bool read_balance(void *arg, const char *bytes, size_t size)
     return true;
 }
 
-static enum store_reply copy_accounts(struct ledger_postgres *store, int32_t partition, struct balance_reader *reader,
-                                      const char *doing, struct ll_err *err)
+static enum store_reply copy_accounts(struct ledger_postgres *store, int32_t partition,
+                                      struct balance_reader *reader, const char *doing, struct ll_err *err)
 {
     char sql[256];
     snprintf(sql, sizeof sql,
              "copy (select customer_id, points_balance from loyalty.accounts where run_id = %d and partition = %d)"
              " to stdout (format binary)", store->config.program.run, partition);
-    return postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_balance, reader, err);
+    return postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_balance, reader,
+                              err);
 }
 
 /* Are there more than max? Counts no further. */
@@ -122,7 +124,8 @@ static enum store_reply accounts_fit(struct ledger_postgres *store, int32_t part
              "select 1 from loyalty.accounts where run_id = %d and partition = %d offset %lld limit 1",
              store->config.program.run, partition, (long long)max);
     PGresult *result = NULL;
-    enum store_reply reply = postgres_link_run(&store->reads, sql, NULL, ledger_patience_ms(store), doing, &result, err);
+    enum store_reply reply =
+        postgres_link_run(&store->reads, sql, NULL, ledger_patience_ms(store), doing, &result, err);
     if (reply != STORE_OK)
         return reply;
     *ret = PQntuples(result) == 0;
@@ -130,9 +133,9 @@ static enum store_reply accounts_fit(struct ledger_postgres *store, int32_t part
     return STORE_OK;
 }
 
-enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t identities_max, int64_t accounts_max,
-                             const struct ledger_loader *to, bool *ret_identities_complete,
-                             bool *ret_accounts_complete, struct ll_err *err)
+enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t identities_max,
+                             int64_t accounts_max, const struct ledger_loader *to,
+                             bool *ret_identities_complete, bool *ret_accounts_complete, struct ll_err *err)
 {
     static const char doing[] = "loading a partition";
     struct ledger_postgres *store = self;
@@ -145,7 +148,8 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
     snprintf(sql, sizeof sql,
              "copy (select %s from loyalty.held where run_id = %d and partition = %d order by \"offset\")"
              " to stdout (format binary)", held_columns, run, mark->partition);
-    reply = postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_held, (void *)(uintptr_t)to, err);
+    reply = postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_held,
+                               (void *)(uintptr_t)to, err);
     if (reply != STORE_OK)
         return reply;
     struct identity_reader identities = { .to = to, .left = identities_max, .complete = true };
@@ -154,7 +158,8 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
              " where run_id = %d and partition = %d order by \"offset\" desc, seq desc limit %lld)"
              " to stdout (format binary)",
              run, mark->partition, (long long)identities_max + 1);
-    reply = postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_identity, &identities, err);
+    reply = postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_identity,
+                               &identities, err);
     bool accounts_complete = false;
     if (reply == STORE_OK)
         reply = accounts_fit(store, mark->partition, accounts_max, &accounts_complete, doing, err);
@@ -170,8 +175,8 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
     return STORE_OK;
 }
 
-enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, ledger_balance_fn *each, void *arg,
-                                 struct ll_err *err)
+enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, ledger_balance_fn *each,
+                                 void *arg, struct ll_err *err)
 {
     static const char doing[] = "reading a partition's accounts";
     struct ledger_postgres *store = self;
@@ -202,11 +207,12 @@ static bool read_posting(void *arg, const char *bytes, size_t size)
     return true;
 }
 
-/* One look into one index per hash, whatever the statistics say (there are none before the first ANALYZE, and the planner then
- * thinks of 1/200 of the table per hash): the fence of `offset 0` fixes the order of the join, `+ 0` keeps the primary key
- * out of it, and the session scans no table. */
-static void say_leg(struct row_buffer *sql, const struct ledger_postgres *store, int32_t partition, const int64_t *hashes,
-                    size_t count, const int64_t *more, size_t more_count, const char *column)
+/* One look into one index per hash, whatever the statistics say (there are none before the first ANALYZE, and
+ * the planner then thinks of 1/200 of the table per hash): the fence of `offset 0` fixes the order of the
+ * join, `+ 0` keeps the primary key out of it, and the session scans no table. */
+static void say_leg(struct row_buffer *sql, const struct ledger_postgres *store, int32_t partition,
+                    const int64_t *hashes, size_t count, const int64_t *more, size_t more_count,
+                    const char *column)
 {
     if (count + more_count == 0)
         return;
@@ -214,14 +220,17 @@ static void say_leg(struct row_buffer *sql, const struct ledger_postgres *store,
     ledger_say_array(sql, hashes, count);
     ledger_say(sql, " || ");
     ledger_say_array(sql, more, more_count);
-    ledger_say(sql, ") as wanted cross join lateral (select %s from loyalty.postings where %s = wanted and run_id + 0 = %d"
-               " and partition + 0 = %d offset 0) as found", posting_columns, column, store->config.program.run, partition);
+    ledger_say(sql,
+               ") as wanted cross join lateral (select %s from loyalty.postings where %s = wanted and run_id "
+               "+ 0 = %d"
+               " and partition + 0 = %d offset 0) as found",
+               posting_columns, column, store->config.program.run, partition);
     sql->rows++;
 }
 
-enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
-                             const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
-                             struct ll_err *err)
+enum store_reply ledger_find(void *self, const struct ledger_view *view, const int64_t *identities,
+                             size_t identity_count, const int64_t *sales, size_t sale_count,
+                             ledger_posting_fn *each, void *arg, struct ll_err *err)
 {
     static const char doing[] = "looking up postings";
     struct ledger_postgres *store = self;
@@ -242,13 +251,15 @@ enum store_reply ledger_find(void *self, const struct ledger_view *view, const i
         abort();
     reader->each = each;
     reader->arg = arg;
-    reply = postgres_link_copy(&store->reads, sql->data, ledger_patience_ms(store), doing, read_posting, reader, err);
+    reply = postgres_link_copy(&store->reads, sql->data, ledger_patience_ms(store), doing, read_posting,
+                               reader, err);
     free(reader);
     return reply == STORE_OK ? snapshot_close(store, doing, err) : reply;
 }
 
-static enum store_reply balances_slice(struct ledger_postgres *store, int32_t partition, const struct text *customers,
-                                       size_t count, ledger_balance_fn *each, void *arg, struct ll_err *err)
+static enum store_reply balances_slice(struct ledger_postgres *store, int32_t partition,
+                                       const struct text *customers, size_t count, ledger_balance_fn *each,
+                                       void *arg, struct ll_err *err)
 {
     struct row_buffer *names = &store->sql;
     array_begin(names, OID_TEXT);
@@ -262,8 +273,8 @@ static enum store_reply balances_slice(struct ledger_postgres *store, int32_t pa
              "select customer_id, points_balance from loyalty.accounts"
              " where run_id = %d and partition = %d and customer_id = any ($1)", store->config.program.run, partition);
     PGresult *result = NULL;
-    enum store_reply reply =
-        postgres_link_run(&store->reads, sql, &params, ledger_patience_ms(store), "looking up balances", &result, err);
+    enum store_reply reply = postgres_link_run(&store->reads, sql, &params, ledger_patience_ms(store),
+                                               "looking up balances", &result, err);
     if (reply != STORE_OK)
         return reply;
     for (int row = 0; row < PQntuples(result); row++) {
@@ -276,8 +287,8 @@ static enum store_reply balances_slice(struct ledger_postgres *store, int32_t pa
     return STORE_OK;
 }
 
-enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
-                                 ledger_balance_fn *each, void *arg, struct ll_err *err)
+enum store_reply ledger_balances(void *self, const struct ledger_view *view, const struct text *customers,
+                                 size_t count, ledger_balance_fn *each, void *arg, struct ll_err *err)
 {
     struct ledger_postgres *store = self;
     static const char doing[] = "looking up balances";

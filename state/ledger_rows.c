@@ -26,8 +26,8 @@ static const char *const code_text[] = {
 
 static size_t kept_size(const struct kept_record *record)
 {
-    return (size_t)record->source.size + record->transaction_id.size + record->message.size + record->key.size +
-           record->value.size + record->headers.size + record->raw_topic.size;
+    return (size_t)record->source.size + record->transaction_id.size + record->message.size +
+           record->key.size + record->value.size + record->headers.size + record->raw_topic.size;
 }
 
 /* text[] of the codes' names. */
@@ -139,7 +139,8 @@ bool held_read(const char *bytes, size_t size, struct kept_record *ret)
     return true;
 }
 
-void account_write(struct row_buffer *buffer, int32_t run, int32_t partition, const struct ledger_account *account)
+void account_write(struct row_buffer *buffer, int32_t run, int32_t partition,
+                   const struct ledger_account *account)
 {
     char *to = row_reserve(buffer, 2 + ACCOUNT_FIELDS * FIELD_SIZE + account->customer_id.size);
     to = put_u16(to, ACCOUNT_FIELDS);

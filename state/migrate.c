@@ -51,7 +51,8 @@ static enum ll_status list(const char *folder, char **names, size_t *ret_count, 
         return ll_fail(err, LL_FATAL, "migrations %s: there are none; is $LENS_SHARE right?", folder);
     for (size_t at = 1; at < count; at++)
         if (strncmp(names[at - 1], names[at], 4) == 0)
-            return ll_fail(err, LL_FATAL, "migrations %s and %s have the same number", names[at - 1], names[at]);
+            return ll_fail(err, LL_FATAL, "migrations %s and %s have the same number", names[at - 1],
+                           names[at]);
     return LL_OK;
 }
 
@@ -77,7 +78,8 @@ static enum ll_status read_file(const char *path, char **ret, struct ll_err *err
 }
 
 /* What the server says about a file, with the line where it says it. */
-static enum ll_status apply_failed(const PGresult *result, const char *name, const char *text, struct ll_err *err)
+static enum ll_status apply_failed(const PGresult *result, const char *name, const char *text,
+                                   struct ll_err *err)
 {
     const char *state = PQresultErrorField(result, PG_DIAG_SQLSTATE);
     const char *message = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
@@ -86,8 +88,8 @@ static enum ll_status apply_failed(const PGresult *result, const char *name, con
     size_t at = position == NULL ? 0 : strtoul(position, NULL, 10); /* counts characters: near enough */
     for (size_t byte = 0; byte + 1 < at && text[byte] != '\0'; byte++)
         line += text[byte] == '\n';
-    return ll_fail(err, LL_FATAL, "migration %s:%zu: %s (%s)", name, line, message == NULL ? "the connection was lost" : message,
-                   state == NULL ? "08006" : state);
+    return ll_fail(err, LL_FATAL, "migration %s:%zu: %s (%s)", name, line,
+                   message == NULL ? "the connection was lost" : message, state == NULL ? "08006" : state);
 }
 
 /* The file and its mark in one transaction. */
@@ -103,7 +105,8 @@ static enum ll_status apply(struct postgres_link *link, const char *name, const 
     if (got != PGRES_COMMAND_OK && got != PGRES_TUPLES_OK)
         status = apply_failed(result, name, text, err);
     else if (PQtransactionStatus(link->conn) != PQTRANS_INTRANS)
-        status = ll_fail(err, LL_FATAL, "migration %s ends its transaction: it must hold no begin and no commit", name);
+        status = ll_fail(err, LL_FATAL,
+                         "migration %s ends its transaction: it must hold no begin and no commit", name);
     PQclear(result);
     if (status == LL_OK) {
         result = PQexecParams(link->conn,
@@ -122,8 +125,8 @@ static enum ll_status apply(struct postgres_link *link, const char *name, const 
 }
 
 /* Compares one file with what was applied under its number, and applies it if nothing was. */
-static enum ll_status migrate_one(struct postgres_link *link, const char *folder, const char *name, int *applied,
-                                  struct ll_err *err)
+static enum ll_status migrate_one(struct postgres_link *link, const char *folder, const char *name,
+                                  int *applied, struct ll_err *err)
 {
     char path[2 * CONFIG_TEXT_SIZE];
     char *text = NULL;
@@ -168,7 +171,8 @@ enum ll_status postgres_migrate(const struct config *config, int *ret_applied, s
     size_t count = 0;
     int applied = 0;
     struct postgres_link link = { .config = config, .application = "lens-migrate", .settings = NULL };
-    enum ll_status status = list(config_share_path(config, "state/migrations", folder, sizeof folder), names, &count, err);
+    enum ll_status status =
+        list(config_share_path(config, "state/migrations", folder, sizeof folder), names, &count, err);
     if (status == LL_OK)
         status = postgres_status_of(postgres_link_open(&link, err));
     if (status == LL_OK)

@@ -26,7 +26,8 @@ enum ll_status postgres_open(const struct config *config, const char *applicatio
         abort();
     postgres->config = *config;
     snprintf(postgres->application, sizeof postgres->application, "%s", application);
-    postgres->link = (struct postgres_link){ .config = &postgres->config, .application = postgres->application,
+    postgres->link = (struct postgres_link){ .config = &postgres->config,
+                                             .application = postgres->application,
                                              .settings = "set jit = off; set timezone = 'UTC'" };
     enum ll_status status = postgres_status_of(postgres_link_open(&postgres->link, err));
     if (status != LL_OK) {
@@ -50,7 +51,8 @@ enum ll_status postgres_ping(const struct config *config, struct ll_err *err)
     struct postgres *postgres = NULL;
     enum ll_status status = postgres_open(config, "lens-ping", &postgres, err);
     if (status == LL_OK)
-        status = postgres_status_of(postgres_link_run(&postgres->link, "select 1", NULL, config->postgres.timeout_ms,
+        status = postgres_status_of(postgres_link_run(&postgres->link, "select 1", NULL,
+                                                      config->postgres.timeout_ms,
                                                       "asking whether it is there", NULL, err));
     postgres_close(postgres);
     return status;
@@ -66,16 +68,17 @@ static enum ll_status query_failed(struct postgres *postgres, const PGresult *re
     return postgres_status_of(reply);
 }
 
-enum ll_status postgres_query(struct postgres *postgres, const char *sql, const char *const *params, int param_count,
-                              struct postgres_rows **ret, struct ll_err *err)
+enum ll_status postgres_query(struct postgres *postgres, const char *sql, const char *const *params,
+                              int param_count, struct postgres_rows **ret, struct ll_err *err)
 {
     enum ll_status status = postgres_status_of(postgres_link_open(&postgres->link, err));
     if (status != LL_OK)
         return status;
     /* No bound in time: a tool's query may take long, and a dead host is noticed by TCP. */
     PQsetnonblocking(postgres->link.conn, 0);
-    PGresult *result = param_count == 0 ? PQexec(postgres->link.conn, sql)
-                                        : PQexecParams(postgres->link.conn, sql, param_count, NULL, params, NULL, NULL, 0);
+    PGresult *result = param_count == 0
+                           ? PQexec(postgres->link.conn, sql)
+                           : PQexecParams(postgres->link.conn, sql, param_count, NULL, params, NULL, NULL, 0);
     PQsetnonblocking(postgres->link.conn, 1);
     ExecStatusType got = PQresultStatus(result);
     if (got != PGRES_COMMAND_OK && got != PGRES_TUPLES_OK) {
@@ -103,7 +106,8 @@ struct text postgres_rows_text(const struct postgres_rows *rows, size_t row, con
     assert(at >= 0 && (int)row < PQntuples(rows->result));
     if (PQgetisnull(rows->result, (int)row, at))
         return (struct text){ NULL, 0 };
-    return (struct text){ PQgetvalue(rows->result, (int)row, at), (uint32_t)PQgetlength(rows->result, (int)row, at) };
+    return (struct text){ PQgetvalue(rows->result, (int)row, at),
+                          (uint32_t)PQgetlength(rows->result, (int)row, at) };
 }
 
 int64_t postgres_rows_int(const struct postgres_rows *rows, size_t row, const char *column)
@@ -137,8 +141,9 @@ static bool read_one(void *arg, const char *bytes, size_t size)
     return true;
 }
 
-enum ll_status postgres_postings(struct postgres *postgres, int32_t run, void (*each)(void *arg, const struct posting *),
-                                 void *arg, struct ll_err *err)
+enum ll_status postgres_postings(struct postgres *postgres, int32_t run,
+                                 void (*each)(void *arg, const struct posting *), void *arg,
+                                 struct ll_err *err)
 {
     static const char doing[] = "reading the ledger";
     struct postgres_link *link = &postgres->link;
@@ -146,7 +151,8 @@ enum ll_status postgres_postings(struct postgres *postgres, int32_t run, void (*
     enum store_reply reply = postgres_link_open(link, err);
     /* The primary key gives the order; sorting millions of rows would need a disk of its own. */
     if (reply == STORE_OK)
-        reply = postgres_link_run(link, "begin read only; set local enable_sort = off", NULL, patience, doing, NULL, err);
+        reply = postgres_link_run(link, "begin read only; set local enable_sort = off", NULL, patience, doing,
+                                  NULL, err);
     if (reply != STORE_OK)
         return postgres_status_of(reply);
     struct postings_reader reader = { .each = each, .arg = arg };
@@ -183,12 +189,14 @@ enum ll_status postgres_check_run(const struct config *config, int32_t partition
                                 " values ($1, $2, $3, $4, $5) on conflict (run_id) do nothing",
                                 params, 5, NULL, err);
     if (status == LL_OK)
-        status = postgres_query(postgres, "select partitions, currency, time_zone from loyalty.runs where run_id = $1",
+        status = postgres_query(postgres,
+                                "select partitions, currency, time_zone from loyalty.runs where run_id = $1",
                                 params, 1, &rows, err);
     if (status == LL_OK && postgres_rows_count(rows) != 1)
         status = ll_fail(err, LL_FATAL, "postgres: run %s vanished from loyalty.runs", run);
     static const char *const columns[] = { "partitions", "currency", "time_zone" };
-    static const char *const settings[] = { "the topic transactions", "program.currency", "program.time_zone" };
+    static const char *const settings[] = { "the topic transactions", "program.currency",
+                                            "program.time_zone" };
     for (size_t at = 0; status == LL_OK && at < 3; at++) {
         struct text stored = postgres_rows_text(rows, 0, columns[at]);
         const char *mine = params[at + 2];

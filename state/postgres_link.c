@@ -39,7 +39,8 @@ static enum store_reply reply_of(const struct config *config, const char *state,
     }
     if (class_is(state, "28")) {
         if (strcmp(state, "28000") == 0)
-            snprintf(hint, hint_size, "; look at postgres.user (%s) and at the server's pg_hba.conf", config->postgres.user);
+            snprintf(hint, hint_size, "; look at postgres.user (%s) and at the server's pg_hba.conf",
+                     config->postgres.user);
         else if (config->postgres.password_file[0] == '\0')
             snprintf(hint, hint_size, "; no postgres.password_file is set in lens.conf");
         else
@@ -53,10 +54,12 @@ static enum store_reply reply_of(const struct config *config, const char *state,
         class_is(state, "58") || strcmp(state, "55P03") == 0 || strcmp(state, "25P03") == 0)
         return STORE_DOWN;
     if (strcmp(state, "3D000") == 0)
-        snprintf(hint, hint_size, "; create it: createdb -O %s %s", config->postgres.user, config->postgres.database);
+        snprintf(hint, hint_size, "; create it: createdb -O %s %s", config->postgres.user,
+                 config->postgres.database);
     if (strcmp(state, "42P01") == 0 || strcmp(state, "3F000") == 0 || strcmp(state, "42703") == 0 ||
         strcmp(state, "42883") == 0)
-        snprintf(hint, hint_size, "; its tables are missing or of another version: lens up applies the migrations");
+        snprintf(hint, hint_size,
+                 "; its tables are missing or of another version: lens up applies the migrations");
     if (strcmp(state, "42501") == 0)
         snprintf(hint, hint_size, "; grant it to the role %s", config->postgres.user);
     return STORE_BROKEN;
@@ -72,7 +75,8 @@ static void first_line(const char *message, char *to, size_t size)
         if (found != NULL && found < end)
             message = found + strlen(severities[at]);
     }
-    if (end - message > 7 && message[5] == ':' && strspn(message, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5)
+    if (end - message > 7 && message[5] == ':' &&
+        strspn(message, "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 5)
         message += 7;
     static const char preamble[] = "connection to server ";
     if (strncmp(message, preamble, sizeof preamble - 1) == 0) {
@@ -95,8 +99,8 @@ static void state_of_message(const char *message, char to[6])
         snprintf(to, 6, "%.5s", found);
 }
 
-enum store_reply postgres_link_fail(const struct postgres_link *link, const PGresult *result, const char *doing,
-                                    struct ll_err *err)
+enum store_reply postgres_link_fail(const struct postgres_link *link, const PGresult *result,
+                                    const char *doing, struct ll_err *err)
 {
     char name[CONFIG_TEXT_SIZE + 32], words[192], hint[CONFIG_TEXT_SIZE + 80], in_message[6];
     postgres_link_name(link->config, name, sizeof name);
@@ -126,8 +130,8 @@ enum store_reply postgres_link_silent(const struct postgres_link *link, const ch
                                       struct ll_err *err)
 {
     char name[CONFIG_TEXT_SIZE + 32];
-    ll_fail(err, LL_RETRY, "%s: %s: no answer for %lld ms", postgres_link_name(link->config, name, sizeof name), doing,
-            (long long)waited_ms);
+    ll_fail(err, LL_RETRY, "%s: %s: no answer for %lld ms",
+            postgres_link_name(link->config, name, sizeof name), doing, (long long)waited_ms);
     return STORE_DOWN;
 }
 
@@ -175,8 +179,8 @@ static enum store_reply connect_within(struct postgres_link *link, int64_t timeo
     return STORE_OK;
 }
 
-/* What the socket holds is what Postgres works on until the loop comes by again. A unix socket's buffer stays as it is
- * (200 kB), where TCP's grows by itself; the kernel gives what net.core.wmem_max allows. */
+/* What the socket holds is what Postgres works on until the loop comes by again. A unix socket's buffer stays
+ * as it is (200 kB), where TCP's grows by itself; the kernel gives what net.core.wmem_max allows. */
 static void widen(int fd)
 {
     struct sockaddr_storage address;
@@ -193,7 +197,8 @@ enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *e
         return STORE_OK;
     postgres_link_drop(link);
     if (config->postgres.host[0] == '\0') {
-        ll_fail(err, LL_RETRY, "postgres: no address yet; lens up starts a private one, or set postgres.host in lens.conf");
+        ll_fail(err, LL_RETRY,
+                "postgres: no address yet; lens up starts a private one, or set postgres.host in lens.conf");
         return STORE_DOWN;
     }
     char password[1024], port[16], timeout[24];
@@ -206,9 +211,20 @@ enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *e
     const char *const names[] = { "host", "port", "user", "dbname", "password", "sslmode", "sslrootcert",
                                   "application_name", "client_encoding", "keepalives_idle", "keepalives_interval",
                                   "keepalives_count", "tcp_user_timeout", NULL };
-    const char *const values[] = { config->postgres.host, port, config->postgres.user, config->postgres.database,
-                                   password, config->postgres.sslmode, config->postgres.sslrootcert_file,
-                                   link->application, "UTF8", "5", "2", "3", timeout, NULL };
+    const char *const values[] = { config->postgres.host,
+                                   port,
+                                   config->postgres.user,
+                                   config->postgres.database,
+                                   password,
+                                   config->postgres.sslmode,
+                                   config->postgres.sslrootcert_file,
+                                   link->application,
+                                   "UTF8",
+                                   "5",
+                                   "2",
+                                   "3",
+                                   timeout,
+                                   NULL };
     link->conn = PQconnectStartParams(names, values, 0);
     explicit_bzero(password, sizeof password);
     if (link->conn == NULL)
@@ -227,11 +243,13 @@ enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *e
     PQsetnonblocking(link->conn, 1);
     if (link->settings == NULL)
         return STORE_OK;
-    return postgres_link_run(link, link->settings, NULL, config->postgres.timeout_ms, "setting the session up", NULL, err);
+    return postgres_link_run(link, link->settings, NULL, config->postgres.timeout_ms,
+                             "setting the session up", NULL, err);
 }
 
 /* Sends what waits in libpq. */
-static enum store_reply flush_out(struct postgres_link *link, int64_t deadline, const char *doing, struct ll_err *err)
+static enum store_reply flush_out(struct postgres_link *link, int64_t deadline, const char *doing,
+                                  struct ll_err *err)
 {
     for (;;) {
         int left = PQflush(link->conn);
@@ -247,7 +265,8 @@ static enum store_reply flush_out(struct postgres_link *link, int64_t deadline, 
 }
 
 /* The next result is there, or the time is over. */
-static enum store_reply await(struct postgres_link *link, int64_t timeout_ms, const char *doing, struct ll_err *err)
+static enum store_reply await(struct postgres_link *link, int64_t timeout_ms, const char *doing,
+                              struct ll_err *err)
 {
     int64_t deadline = now_ms() + timeout_ms;
     enum store_reply reply = flush_out(link, deadline, doing, err);
@@ -260,8 +279,8 @@ static enum store_reply await(struct postgres_link *link, int64_t timeout_ms, co
     return reply;
 }
 
-enum store_reply postgres_link_finish(struct postgres_link *link, int64_t timeout_ms, const char *doing, PGresult **ret,
-                                      struct ll_err *err)
+enum store_reply postgres_link_finish(struct postgres_link *link, int64_t timeout_ms, const char *doing,
+                                      PGresult **ret, struct ll_err *err)
 {
     PGresult *last = NULL;
     enum store_reply reply = STORE_OK;
@@ -292,13 +311,14 @@ enum store_reply postgres_link_finish(struct postgres_link *link, int64_t timeou
     return STORE_OK;
 }
 
-enum store_reply postgres_link_run(struct postgres_link *link, const char *sql, const struct postgres_params *params,
-                                   int64_t timeout_ms, const char *doing, PGresult **ret, struct ll_err *err)
+enum store_reply postgres_link_run(struct postgres_link *link, const char *sql,
+                                   const struct postgres_params *params, int64_t timeout_ms,
+                                   const char *doing, PGresult **ret, struct ll_err *err)
 {
     static const int binary[POSTGRES_PARAMS_MAX] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
     int sent = params == NULL ? PQsendQuery(link->conn, sql)
-                              : PQsendQueryParams(link->conn, sql, params->count, params->types, params->values,
-                                                  params->sizes, binary, 1);
+                              : PQsendQueryParams(link->conn, sql, params->count, params->types,
+                                                  params->values, params->sizes, binary, 1);
     if (sent == 0) {
         enum store_reply reply = postgres_link_fail(link, NULL, doing, err);
         postgres_link_drop(link);
@@ -318,7 +338,8 @@ static size_t copy_header_size(const char *bytes, size_t size)
     return extension > size - 19 ? 0 : 19 + extension;
 }
 
-/* One CopyData message holds one row; the first one begins with the header, the last one holds the trailer alone. */
+/* One CopyData message holds one row; the first one begins with the header, the last one holds the trailer
+ * alone. */
 static bool copy_message(const char *bytes, size_t size, bool *headed, postgres_row_fn *row, void *arg)
 {
     if (!*headed) {
@@ -350,8 +371,10 @@ static enum store_reply copy_rows(struct postgres_link *link, int64_t timeout_ms
             bool taken = copy_message(bytes, (size_t)size, &headed, row, arg);
             PQfreemem(bytes);
             if (!taken) {
-                ll_fail(err, LL_FATAL, "postgres: %s: a row is not of the form that this program writes; compare its "
-                        "version with that of the tables (select * from loyalty.migrations)", doing);
+                ll_fail(err, LL_FATAL,
+                        "postgres: %s: a row is not of the form that this program writes; compare its "
+                        "version with that of the tables (select * from loyalty.migrations)",
+                        doing);
                 return STORE_BROKEN;
             }
             continue;
@@ -366,8 +389,8 @@ static enum store_reply copy_rows(struct postgres_link *link, int64_t timeout_ms
     }
 }
 
-enum store_reply postgres_link_copy(struct postgres_link *link, const char *sql, int64_t timeout_ms, const char *doing,
-                                    postgres_row_fn *row, void *arg, struct ll_err *err)
+enum store_reply postgres_link_copy(struct postgres_link *link, const char *sql, int64_t timeout_ms,
+                                    const char *doing, postgres_row_fn *row, void *arg, struct ll_err *err)
 {
     enum store_reply reply = STORE_OK;
     if (PQsendQuery(link->conn, sql) == 0)

@@ -11,9 +11,9 @@
 enum { FIELDS = 26, CODE_NAME_SIZE_MAX = 32 };
 
 const char posting_columns[] =
-    "\"offset\", identity_hash, content_hash, net_minor, points, event_time, posted_at, raw_offset, event_offset, sale_hash,"
-    " run_id, partition, seq, sale_day, rules_version, raw_partition, type, source, transaction_id, sale_id, customer_id,"
-    " store_id, lines, rules, warnings, raw_topic";
+    "\"offset\", identity_hash, content_hash, net_minor, points, event_time, posted_at, raw_offset, event_offset,"
+    " sale_hash, run_id, partition, seq, sale_day, rules_version, raw_partition, type, source, transaction_id,"
+    " sale_id, customer_id, store_id, lines, rules, warnings, raw_topic";
 
 /* The raw topic of nearly every row: stored as null. The views say the same. */
 static const struct text usual_topic = { "transactions", 12 };
@@ -43,11 +43,12 @@ void row_buffer_clear(struct row_buffer *buffer)
 static size_t size_max(const struct posting *posting)
 {
     size_t size = 2 + FIELDS * (4 + 8);
-    size += posting->source.size + posting->transaction_id.size + posting->sale_id.size + posting->customer_id.size +
-            posting->store_id.size + posting->raw_topic.size;
+    size += posting->source.size + posting->transaction_id.size + posting->sale_id.size +
+            posting->customer_id.size + posting->store_id.size + posting->raw_topic.size;
     for (uint32_t at = 0; at < posting->line_count; at++) {
         const struct posting_line *line = &posting->lines[at];
-        size += line->product_id.size + line->category.size + line->promotion_id.size + 2 * DECIMAL_SIZE_MAX + 5;
+        size +=
+            line->product_id.size + line->category.size + line->promotion_id.size + 2 * DECIMAL_SIZE_MAX + 5;
     }
     size += posting->rule_count * (2 * DECIMAL_SIZE_MAX + 2);
     if (posting->warnings != 0)

@@ -38,8 +38,8 @@ void redis_close(struct redis *redis)
 }
 
 /* Connects first where the link was lost. */
-static enum ll_status run(struct redis *redis, int argc, const char **argv, const size_t *sizes, const char *doing,
-                          redisReply **ret, struct ll_err *err)
+static enum ll_status run(struct redis *redis, int argc, const char **argv, const size_t *sizes,
+                          const char *doing, redisReply **ret, struct ll_err *err)
 {
     enum store_reply done = redis_link_open(&redis->link, err);
     if (done == STORE_OK)
@@ -53,7 +53,8 @@ enum ll_status redis_ping(const struct config *config, struct ll_err *err)
     redisReply *reply = NULL;
     enum ll_status status = redis_open(config, &redis, err);
     if (status == LL_OK)
-        status = run(redis, 1, (const char *[]){ "PING" }, (size_t[]){ 4 }, "asking whether it is there", &reply, err);
+        status = run(redis, 1, (const char *[]){ "PING" }, (size_t[]){ 4 }, "asking whether it is there",
+                     &reply, err);
     if (status == LL_OK)
         freeReplyObject(reply);
     redis_close(redis);
@@ -61,7 +62,8 @@ enum ll_status redis_ping(const struct config *config, struct ll_err *err)
 }
 
 /* A string reply that must hold a number; none: *ret_found false. */
-static enum ll_status number(const redisReply *reply, const char *what, int64_t *ret, bool *ret_found, struct ll_err *err)
+static enum ll_status number(const redisReply *reply, const char *what, int64_t *ret, bool *ret_found,
+                             struct ll_err *err)
 {
     *ret_found = false;
     if (reply->type == REDIS_REPLY_NIL)
@@ -72,8 +74,8 @@ static enum ll_status number(const redisReply *reply, const char *what, int64_t 
     return LL_OK;
 }
 
-enum ll_status redis_mark(struct redis *redis, int32_t run_id, int32_t partition, int64_t *ret_epoch, int64_t *ret_next,
-                          struct ll_err *err)
+enum ll_status redis_mark(struct redis *redis, int32_t run_id, int32_t partition, int64_t *ret_epoch,
+                          int64_t *ret_next, struct ll_err *err)
 {
     char key[REDIS_KEY_SIZE];
     redis_link_meta_key(run_id, partition, key);
@@ -117,8 +119,9 @@ static enum ll_status page(const redisReply *reply, const char *key, char cursor
                            void (*each)(void *arg, struct text customer_id, int64_t points), void *arg,
                            struct ll_err *err)
 {
-    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 || reply->element[0]->type != REDIS_REPLY_STRING ||
-        reply->element[1]->type != REDIS_REPLY_ARRAY || reply->element[1]->elements % 2 != 0)
+    if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2 ||
+        reply->element[0]->type != REDIS_REPLY_STRING || reply->element[1]->type != REDIS_REPLY_ARRAY ||
+        reply->element[1]->elements % 2 != 0)
         return ll_fail(err, LL_FATAL, "redis: HSCAN %s gave something else", key);
     snprintf(cursor, 32, "%s", reply->element[0]->str);
     for (size_t at = 0; at < reply->element[1]->elements; at += 2) {

@@ -59,7 +59,8 @@ static const struct reply_meaning meanings[] = {
     { "WRONGTYPE ", STORE_BROKEN, "; another program uses our keys ll:{r*}: give it a Redis of its own" },
 };
 
-enum store_reply redis_link_fail(struct redis_link *link, const redisReply *reply, const char *doing, struct ll_err *err)
+enum store_reply redis_link_fail(struct redis_link *link, const redisReply *reply, const char *doing,
+                                 struct ll_err *err)
 {
     char name[CONFIG_TEXT_SIZE + 32];
     redis_link_name(link->config, name, sizeof name);
@@ -84,7 +85,8 @@ enum store_reply redis_link_fail(struct redis_link *link, const redisReply *repl
             hint = meanings[at].hint;
         }
     }
-    ll_fail(err, LL_RETRY, "%s: %s: %.*s%s", name, doing, (int)(reply->len > 160 ? 160 : reply->len), reply->str, hint);
+    ll_fail(err, LL_RETRY, "%s: %s: %.*s%s", name, doing, (int)(reply->len > 160 ? 160 : reply->len),
+            reply->str, hint);
     return meaning;
 }
 
@@ -129,7 +131,8 @@ enum store_reply redis_link_open(struct redis_link *link, struct ll_err *err)
         return STORE_OK;
     redis_link_drop(link);
     if (config->redis.socket[0] == '\0' && config->redis.host[0] == '\0') {
-        ll_fail(err, LL_RETRY, "redis: no address yet; lens up starts a private one, or set redis.host in lens.conf");
+        ll_fail(err, LL_RETRY,
+                "redis: no address yet; lens up starts a private one, or set redis.host in lens.conf");
         return STORE_DOWN;
     }
     struct timeval time = { .tv_sec = config->redis.timeout_ms / 1000,

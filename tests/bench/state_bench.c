@@ -1,8 +1,10 @@
 /*
- * state_bench.c - lens-bench-state: what a ledger row, an account and a balance cost on our side and on the servers'.
- * Shape:  lens-bench-state [ROWS [CUSTOMERS [FLUSHES]]] on the servers of the configuration (a run of its own, run id 999000
- *         and up); three lines a row, 10 % without a customer, 8 partitions. CPU is user + system of the one process.
- *         LENS_TEST_SERVERS (tests/unit/state_servers) may name the servers instead.
+ * state_bench.c - lens-bench-state: what a ledger row, an account and a balance cost on our side and on the
+ * servers'.
+ * Shape:  lens-bench-state [ROWS [CUSTOMERS [FLUSHES]]] on the servers of the configuration (a run of its
+ *         own, run id 999000 and up); three lines a row, 10 % without a customer, 8 partitions. CPU is user +
+ *         system of the one process. LENS_TEST_SERVERS (tests/unit/state_servers) may name the servers
+ *         instead.
  */
 #include "runtime/config.h"
 #include "state/hot.h"
@@ -91,7 +93,8 @@ static void find_servers(struct config *config)
     } else if (config_load(NULL, config, &err) != LL_OK) {
         need(STORE_BROKEN, &err);
     }
-    const char *host = getenv("LENS_BENCH_POSTGRES"); /* "HOST:PORT": TCP beside the socket of the same server */
+    const char *host =
+        getenv("LENS_BENCH_POSTGRES"); /* "HOST:PORT": TCP beside the socket of the same server */
     if (host != NULL)
         sscanf(host, "%255[^:]:%" SCNd32, config->postgres.host, &config->postgres.port);
 }
@@ -108,9 +111,18 @@ static void write_rows(struct bench *bench, int64_t flush)
                                      { TEXT("P02342"), TEXT("beverages"), { NULL, 0 }, 450, 0 },
                                      { TEXT("P00777"), TEXT("household"), { NULL, 0 }, 88, 0 } };
     struct posting_rule rule = { 1, 18 };
-    struct posting posting = { .run = bench->config.program.run, .source = TEXT("generated"), .store_id = TEXT("S012"),
-                               .net_minor = 1837, .lines = lines, .line_count = 3, .sale_day = 19700, .points = 18,
-                               .rules_version = 1, .rules = &rule, .rule_count = 1, .raw_topic = TEXT("transactions") };
+    struct posting posting = { .run = bench->config.program.run,
+                               .source = TEXT("generated"),
+                               .store_id = TEXT("S012"),
+                               .net_minor = 1837,
+                               .lines = lines,
+                               .line_count = 3,
+                               .sale_day = 19700,
+                               .points = 18,
+                               .rules_version = 1,
+                               .rules = &rule,
+                               .rule_count = 1,
+                               .raw_topic = TEXT("transactions") };
     for (int64_t row = 0; row < bench->rows; row++) {
         random = random * UINT64_C(6364136223846793005) + 1442695040888963407;
         int64_t customer = (int64_t)((random >> 20) % (uint64_t)bench->customers);
@@ -130,7 +142,8 @@ static void write_rows(struct bench *bench, int64_t flush)
             continue;
         touched[customer] = true;
         bench->accounts[partition][bench->account_count[partition]++] =
-            (struct ledger_account){ posting.customer_id, bench->known[customer], 18, 18, 0, 1837, 1, posting.event_time_ms };
+            (struct ledger_account){ posting.customer_id,  bench->known[customer], 18, 18, 0, 1837, 1,
+                                     posting.event_time_ms };
         bench->known[customer] = true;
     }
     free(touched);
@@ -147,9 +160,14 @@ static void flush_once(struct bench *bench, int64_t flush, bool with_accounts, i
     struct ledger_part parts[PARTITIONS];
     size_t accounts = 0, known = 0, bytes = 0;
     for (int32_t p = 0; p < PARTITIONS; p++) {
-        parts[p] = (struct ledger_part){ .partition = p, .epoch = bench->claims[p].epoch, .first_offset = first[p],
-                                         .next_offset = bench->next[p], .clock_ms = 1700000000000, .rules_version = 1,
-                                         .postings = &bench->postings[p], .accounts = bench->accounts[p],
+        parts[p] = (struct ledger_part){ .partition = p,
+                                         .epoch = bench->claims[p].epoch,
+                                         .first_offset = first[p],
+                                         .next_offset = bench->next[p],
+                                         .clock_ms = 1700000000000,
+                                         .rules_version = 1,
+                                         .postings = &bench->postings[p],
+                                         .accounts = bench->accounts[p],
                                          .account_count = with_accounts ? bench->account_count[p] : 0 };
         bytes += bench->postings[p].size;
         for (size_t at = 0; at < parts[p].account_count; at++)
@@ -172,9 +190,11 @@ static void flush_once(struct bench *bench, int64_t flush, bool with_accounts, i
     own = own_us() - own;
     server = server_us(backend(bench)) - server;
     double rows = (double)bench->rows;
-    printf("flush  %-28s %8.0f rows/s  server %5.2f us/row  client %4.2f us/row  %3.0f B/row  accounts %6zu (%zu known)"
-           "  encode+fold %4.2f us/row  %lld polls\n", what, rows / wall * 1e6, server / rows, own / rows,
-           (double)bytes / rows, accounts, known, encode / rows, (long long)polls);
+    printf("flush  %-28s %8.0f rows/s  server %5.2f us/row  client %4.2f us/row  %3.0f B/row  accounts %6zu "
+           "(%zu known)"
+           "  encode+fold %4.2f us/row  %lld polls\n",
+           what, rows / wall * 1e6, server / rows, own / rows, (double)bytes / rows, accounts, known,
+           encode / rows, (long long)polls);
     fflush(stdout);
 }
 
@@ -211,25 +231,33 @@ static void reads(struct bench *bench)
     for (int32_t p = 0; p < PARTITIONS; p++) {
         struct ledger_mark mark = { p, bench->claims[p].epoch, bench->next[p] };
         struct ledger_loader loader = { &count, count_identity, count_account, count_held };
-        need(bench->ledger.ops->load(bench->ledger.self, &mark, 100000000, 100000000, &loader, &a, &b, &err), &err);
+        need(bench->ledger.ops->load(bench->ledger.self, &mark, 100000000, 100000000, &loader, &a, &b, &err),
+             &err);
     }
     wall = wall_us() - wall;
-    printf("load   identities and accounts     %8.0f rows/s  %.3f s\n", (double)count / wall * 1e6, wall / 1e6);
+    printf("load   identities and accounts     %8.0f rows/s  %.3f s\n", (double)count / wall * 1e6,
+           wall / 1e6);
     enum { LOOKUPS = 2000 };
     static int64_t hashes[LOOKUPS];
     for (int at = 0; at < LOOKUPS; at++)
         hashes[at] = (int64_t)((uint64_t)at * UINT64_C(0x9e3779b97f4a7c15));
     count = 0;
     wall = wall_us();
-    need(bench->ledger.ops->find(bench->ledger.self, &(struct ledger_view){ .epoch = -1 }, hashes, LOOKUPS, hashes, LOOKUPS, count_posting, &count, &err), &err);
-    printf("find   %d misses                 %8.2f us each\n", 3 * LOOKUPS, (wall_us() - wall) / (3 * LOOKUPS));
+    need(bench->ledger.ops->find(bench->ledger.self, &(struct ledger_view){ .epoch = -1 }, hashes, LOOKUPS,
+                                 hashes, LOOKUPS, count_posting, &count, &err),
+         &err);
+    printf("find   %d misses                 %8.2f us each\n", 3 * LOOKUPS,
+           (wall_us() - wall) / (3 * LOOKUPS));
     struct text names[LOOKUPS];
     for (int at = 0; at < LOOKUPS; at++)
         names[at] = text_of(bench->ids[(int64_t)at * PARTITIONS % bench->customers]);
     count = 0;
     wall = wall_us();
-    need(bench->ledger.ops->balances(bench->ledger.self, &(struct ledger_view){ .epoch = -1 }, names, LOOKUPS, count_account, &count, &err), &err);
-    printf("find   %lld of %d balances       %8.2f us each\n", (long long)count, LOOKUPS, (wall_us() - wall) / LOOKUPS);
+    need(bench->ledger.ops->balances(bench->ledger.self, &(struct ledger_view){ .epoch = -1 }, names, LOOKUPS,
+                                     count_account, &count, &err),
+         &err);
+    printf("find   %lld of %d balances       %8.2f us each\n", (long long)count, LOOKUPS,
+           (wall_us() - wall) / LOOKUPS);
 }
 
 static void apply_rounds(struct bench *bench, size_t each)
@@ -240,9 +268,11 @@ static void apply_rounds(struct bench *bench, size_t each)
     token++;
     for (int32_t p = 0; p < PARTITIONS; p++) {
         int64_t stored;
-        need(bench->hot.ops->claim(bench->hot.self, p, bench->claims[p].epoch + token, 0, &stored, &err), &err);
+        need(bench->hot.ops->claim(bench->hot.self, p, bench->claims[p].epoch + token, 0, &stored, &err),
+             &err);
         need(bench->hot.ops->reset(bench->hot.self, p, bench->claims[p].epoch + token, token, &err), &err);
-        need(bench->hot.ops->finish(bench->hot.self, p, bench->claims[p].epoch + token, token, 0, 0, &err), &err);
+        need(bench->hot.ops->finish(bench->hot.self, p, bench->claims[p].epoch + token, token, 0, 0, &err),
+             &err);
         next[p] = 0;
     }
     double wall = wall_us(), own = own_us(), server = server_us(bench->redis_pid), in_apply = 0;
@@ -252,8 +282,12 @@ static void apply_rounds(struct bench *bench, size_t each)
         for (int32_t p = 0; p < PARTITIONS; p++) {
             if (at + each > (size_t)bench->customers)
                 at = 0;
-            batches[p] = (struct hot_batch){ .partition = p, .epoch = bench->claims[p].epoch + token, .first = next[p],
-                                             .next = next[p] + 1, .balances = bench->balances + at, .count = each };
+            batches[p] = (struct hot_batch){ .partition = p,
+                                             .epoch = bench->claims[p].epoch + token,
+                                             .first = next[p],
+                                             .next = next[p] + 1,
+                                             .balances = bench->balances + at,
+                                             .count = each };
             next[p]++;
             at += each;
             total += each;
@@ -266,7 +300,8 @@ static void apply_rounds(struct bench *bench, size_t each)
     wall = wall_us() - wall;
     own = own_us() - own;
     server = server_us(bench->redis_pid) - server;
-    printf("apply  8 x %-5zu customers          %8.0f customers/s  server %5.2f us  client %4.2f us  apply() blocks %4.0f us\n",
+    printf("apply  8 x %-5zu customers          %8.0f customers/s  server %5.2f us  client %4.2f us  apply() "
+           "blocks %4.0f us\n",
            each, (double)total / wall * 1e6, server / (double)total, own / (double)total, in_apply / ROUNDS);
 }
 
@@ -276,7 +311,8 @@ static int redis_pid(const struct config *config)
     struct ll_err err = { "" };
     need(redis_link_open(&link, &err), &err);
     redisReply *reply = redisCommand(link.context, "INFO server");
-    const char *found = reply == NULL || reply->type != REDIS_REPLY_STRING ? NULL : strstr(reply->str, "process_id:");
+    const char *found =
+        reply == NULL || reply->type != REDIS_REPLY_STRING ? NULL : strstr(reply->str, "process_id:");
     int pid = found == NULL ? 0 : (int)strtol(found + 11, NULL, 10);
     freeReplyObject(reply);
     redis_link_drop(&link);

@@ -1,4 +1,5 @@
-/* The hot store against a real Redis: who may write, what is refused, rebuilds, and a server that forgets or goes away. */
+/* The hot store against a real Redis: who may write, what is refused, rebuilds, and a server that forgets or
+ * goes away. */
 #include "tests/unit/state_kit.h"
 
 #include "state/hot.h"
@@ -20,7 +21,8 @@ static struct hot open_hot(const struct config *config)
 }
 
 /* A command beside the store, as an administrator or a failure would give it. */
-static void command(const struct config *config, const char *format, ...) __attribute__((format(printf, 2, 3)));
+static void command(const struct config *config, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 static void command(const struct config *config, const char *format, ...)
 {
     redisContext *context = redisConnectUnix(config->redis.socket);
@@ -58,7 +60,8 @@ static void rebuild(struct hot *hot, int32_t partition, int64_t epoch, int64_t t
 {
     struct ll_err err = { "" };
     cr_assert_eq(hot->ops->reset(hot->self, partition, epoch, token, &err), STORE_OK, "%s", err.text);
-    cr_assert_eq(hot->ops->finish(hot->self, partition, epoch, token, 0, next, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(hot->ops->finish(hot->self, partition, epoch, token, 0, next, &err), STORE_OK, "%s",
+                 err.text);
 }
 
 static void check_mark(const struct config *config, int32_t partition, int64_t epoch, int64_t next)
@@ -67,7 +70,8 @@ static void check_mark(const struct config *config, int32_t partition, int64_t e
     struct ll_err err = { "" };
     int64_t stored_epoch = -2, stored_next = -2;
     cr_assert_eq(redis_open(config, &redis, &err), LL_OK, "%s", err.text);
-    cr_assert_eq(redis_mark(redis, config->program.run, partition, &stored_epoch, &stored_next, &err), LL_OK, "%s", err.text);
+    cr_assert_eq(redis_mark(redis, config->program.run, partition, &stored_epoch, &stored_next, &err), LL_OK,
+                 "%s", err.text);
     cr_assert_eq(stored_epoch, epoch, "epoch %lld", (long long)stored_epoch);
     cr_assert_eq(stored_next, next, "next %lld", (long long)stored_next);
     redis_close(redis);
@@ -81,7 +85,8 @@ static int64_t balance(const struct config *config, int32_t partition, struct te
     int64_t points = 0;
     bool found = false;
     cr_assert_eq(redis_open(config, &redis, &err), LL_OK, "%s", err.text);
-    cr_assert_eq(redis_balance(redis, config->program.run, partition, customer_id, &points, &found, &err), LL_OK);
+    cr_assert_eq(redis_balance(redis, config->program.run, partition, customer_id, &points, &found, &err),
+                 LL_OK);
     redis_close(redis);
     return found ? points : INT64_MIN;
 }
@@ -113,7 +118,9 @@ Test(hot, a_batch_sets_absolute_balances)
     struct ll_err err = { "" };
     claim(&hot, 3, 10, 0);
     rebuild(&hot, 3, 10, 1, 0);
-    struct hot_balance balances[] = { { TEXT("C1"), 100 }, { TEXT("C 2\r\n$5"), -7 }, { TEXT(""), INT64_MIN } };
+    struct hot_balance balances[] = { { TEXT("C1"), 100 },
+                                      { TEXT("C 2\r\n$5"), -7 },
+                                      { TEXT(""), INT64_MIN } };
     cr_assert_eq(apply(&hot, 3, 10, 0, 20, balances, 3, &err), STORE_OK, "%s", err.text);
     cr_assert_eq(balance(&config, 3, TEXT("C1")), 100);
     cr_assert_eq(balance(&config, 3, TEXT("C 2\r\n$5")), -7, "any bytes are an id");
@@ -122,7 +129,8 @@ Test(hot, a_batch_sets_absolute_balances)
     balances[0].points = 90;
     cr_assert_eq(apply(&hot, 3, 10, 20, 21, balances, 1, &err), STORE_OK);
     cr_assert_eq(balance(&config, 3, TEXT("C1")), 90);
-    cr_assert_eq(apply(&hot, 3, 10, 21, 21, NULL, 0, &err), STORE_OK, "an empty one asks whether all is as believed");
+    cr_assert_eq(apply(&hot, 3, 10, 21, 21, NULL, 0, &err), STORE_OK,
+                 "an empty one asks whether all is as believed");
     check_mark(&config, 3, 10, 21);
     hot.ops->close(hot.self);
 }
@@ -149,8 +157,8 @@ Test(hot, a_batch_is_refused_before_anything_is_written)
     rebuild(&hot, 0, 10, 1, 9007199254740993);
     struct hot_balance one = { TEXT("C1"), 1 };
     for (size_t at = 0; at < sizeof cases / sizeof cases[0]; at++) {
-        cr_assert_eq(apply(&hot, 0, cases[at].epoch, cases[at].first, 9007199254740999, &one, 1, &err), cases[at].reply,
-                     "%s: %s", cases[at].why, err.text);
+        cr_assert_eq(apply(&hot, 0, cases[at].epoch, cases[at].first, 9007199254740999, &one, 1, &err),
+                     cases[at].reply, "%s: %s", cases[at].why, err.text);
         cr_assert_eq(balance(&config, 0, one.customer_id), INT64_MIN, "%s", cases[at].why);
         check_mark(&config, 0, 10, 9007199254740993);
     }
@@ -226,7 +234,8 @@ static struct sum sum_of(const struct config *config, int32_t partition)
     struct sum sum = { 0 };
     struct ll_err err = { "" };
     cr_assert_eq(redis_open(config, &redis, &err), LL_OK);
-    cr_assert_eq(redis_balances(redis, config->program.run, partition, add_balance, &sum, &err), LL_OK, "%s", err.text);
+    cr_assert_eq(redis_balances(redis, config->program.run, partition, add_balance, &sum, &err), LL_OK, "%s",
+                 err.text);
     redis_close(redis);
     return sum;
 }
@@ -336,8 +345,10 @@ Test(hot, a_lost_connection_says_so_and_the_next_call_connects)
     claim(&hot, 0, 10, 0);
     rebuild(&hot, 0, 10, 1, 0);
     command(&config, "CLIENT KILL TYPE normal SKIPME yes");
-    struct hot_batch batches[] = { { .partition = 0, .epoch = 10, .first = 0, .next = 1, .balances = many_balances, .count = MANY },
-                                   { .partition = 0, .epoch = 10, .first = 1, .next = 2, .balances = many_balances, .count = MANY } };
+    struct hot_batch batches[] = {
+        { .partition = 0, .epoch = 10, .first = 0, .next = 1, .balances = many_balances, .count = MANY },
+        { .partition = 0, .epoch = 10, .first = 1, .next = 2, .balances = many_balances, .count = MANY }
+    };
     enum store_reply reply = hot.ops->apply(hot.self, batches, 2, &err);
     if (reply == STORE_OK)
         reply = hot.ops->collect(hot.self, &err);
@@ -362,7 +373,8 @@ Test(hot, a_server_that_is_silent_is_down_in_time)
     cr_assert(ledger_now_ms() - before < 600);
     cr_assert(strstr(err.text, "in time") != NULL, "%s", err.text);
     enum store_reply reply = STORE_DOWN;
-    while (reply == STORE_DOWN) /* the lost call may be carried out late: refused then, since next has moved */
+    while (reply ==
+           STORE_DOWN) /* the lost call may be carried out late: refused then, since next has moved */
         reply = apply(&hot, 0, 10, 0, 1, NULL, 0, &err);
     cr_assert(reply == STORE_OK || reply == STORE_GAP, "%s", err.text);
     check_mark(&config, 0, 10, 1);

@@ -95,12 +95,13 @@ struct ledger_claim kit_claim(struct ledger *ledger, int32_t partition, int64_t 
 {
     struct ledger_claim claim;
     struct ll_err err = { "" };
-    cr_assert_eq(ledger->ops->claim(ledger->self, partition, wall_ms, &claim, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(ledger->ops->claim(ledger->self, partition, wall_ms, &claim, &err), STORE_OK, "%s",
+                 err.text);
     return claim;
 }
 
-void kit_posting(struct row_buffer *to, const struct config *config, int32_t partition, int64_t offset, int64_t identity,
-                 const char *customer_id)
+void kit_posting(struct row_buffer *to, const struct config *config, int32_t partition, int64_t offset,
+                 int64_t identity, const char *customer_id)
 {
     char id[32];
     snprintf(id, sizeof id, "T%lld", (long long)identity);

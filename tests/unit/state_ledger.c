@@ -1,4 +1,5 @@
-/* The ledger store against a real Postgres: claims, flushes, what they refuse, and what a lost server leaves behind. */
+/* The ledger store against a real Postgres: claims, flushes, what they refuse, and what a lost server leaves
+ * behind. */
 #include "tests/unit/state_kit.h"
 
 #include "schemas/codes.h"
@@ -33,7 +34,8 @@ static struct ledger_part part_of(int32_t partition, const struct ledger_claim *
 
 static int64_t rows_in(const struct config *config)
 {
-    return kit_number(config, "select count(*) as n from loyalty.postings where run_id = %d", config->program.run);
+    return kit_number(config, "select count(*) as n from loyalty.postings where run_id = %d",
+                      config->program.run);
 }
 
 static int64_t now_ms(void) { return ledger_now_ms(); }
@@ -55,16 +57,40 @@ Test(ledger, a_claim_raises_the_epoch)
 }
 
 static const struct kept_record dead_record = {
-    .offset = 4, .seq = 1, .event_offset = 3, .timestamp_ms = 1700000000000, .since_ms = 1700000000500,
-    .identity_hash = 1, .content_hash = 2, .sale_hash = 3, .source = { "test", 4 }, .transaction_id = { "T\0x", 3 },
-    .codes = UINT64_C(1) << CODE_ORPHAN_RETURN | UINT64_C(1) << CODE_RETURN_CUSTOMER, .message = { "why", 3 },
-    .key = { "k\0", 2 }, .value = { "\377\0v", 3 }, .raw_topic = { "transactions", 12 }, .raw_partition = 1, .raw_offset = 9,
+    .offset = 4,
+    .seq = 1,
+    .event_offset = 3,
+    .timestamp_ms = 1700000000000,
+    .since_ms = 1700000000500,
+    .identity_hash = 1,
+    .content_hash = 2,
+    .sale_hash = 3,
+    .source = { "test", 4 },
+    .transaction_id = { "T\0x", 3 },
+    .codes = UINT64_C(1) << CODE_ORPHAN_RETURN | UINT64_C(1) << CODE_RETURN_CUSTOMER,
+    .message = { "why", 3 },
+    .key = { "k\0", 2 },
+    .value = { "\377\0v", 3 },
+    .raw_topic = { "transactions", 12 },
+    .raw_partition = 1,
+    .raw_offset = 9,
 };
 static const struct kept_record held_record = {
-    .offset = 5, .event_offset = 5, .timestamp_ms = 1700000000001, .since_ms = 1700000000002, .identity_hash = 7,
-    .content_hash = 8, .sale_hash = 9, .source = { "test", 4 }, .transaction_id = { "T5", 2 }, .key = { "", 0 },
-    .value = { "value", 5 }, .headers = { "\0\0\0\1a\377\377\377\377", 9 }, .raw_topic = { "transactions.retry", 18 },
-    .raw_partition = 1, .raw_offset = 10,
+    .offset = 5,
+    .event_offset = 5,
+    .timestamp_ms = 1700000000001,
+    .since_ms = 1700000000002,
+    .identity_hash = 7,
+    .content_hash = 8,
+    .sale_hash = 9,
+    .source = { "test", 4 },
+    .transaction_id = { "T5", 2 },
+    .key = { "", 0 },
+    .value = { "value", 5 },
+    .headers = { "\0\0\0\1a\377\377\377\377", 9 },
+    .raw_topic = { "transactions.retry", 18 },
+    .raw_partition = 1,
+    .raw_offset = 10,
 };
 
 struct loaded {
@@ -110,16 +136,18 @@ static void on_held(void *arg, const struct kept_record *record)
     cr_assert_eq(record->raw_offset, 10);
 }
 
-static struct loaded load(struct ledger *ledger, int32_t partition, const struct ledger_claim *claim, int64_t next,
-                          int64_t identities_max, int64_t accounts_max, bool identities_complete, bool accounts_complete)
+static struct loaded load(struct ledger *ledger, int32_t partition, const struct ledger_claim *claim,
+                          int64_t next, int64_t identities_max, int64_t accounts_max,
+                          bool identities_complete, bool accounts_complete)
 {
     struct loaded loaded = { 0 };
     struct ll_err err = { "" };
     struct ledger_mark mark = { partition, claim->epoch, next };
     struct ledger_loader loader = { &loaded, on_identity, on_account, on_held };
     bool all_identities = false, all_accounts = false;
-    cr_assert_eq(ledger->ops->load(ledger->self, &mark, identities_max, accounts_max, &loader, &all_identities,
-                                   &all_accounts, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(ledger->ops->load(ledger->self, &mark, identities_max, accounts_max, &loader,
+                                   &all_identities, &all_accounts, &err),
+                 STORE_OK, "%s", err.text);
     cr_assert_eq(all_identities, identities_complete);
     cr_assert_eq(all_accounts, accounts_complete);
     return loaded;
@@ -141,7 +169,8 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
     };
     struct ledger_account third = { TEXT("C3"), false, 10, 10, 0, 1000, 1, 1700000000000 };
     struct ledger_part parts[] = { part_of(1, &claim, 6, &rows), part_of(6, &other, 1, &more) };
-    parts[0].counts = (struct ledger_counts){ .read = 6, .credited = 3, .duplicate = 1, .dead = 1, .held = 1 };
+    parts[0].counts =
+        (struct ledger_counts){ .read = 6, .credited = 3, .duplicate = 1, .dead = 1, .held = 1 };
     parts[0].dead = &dead_record;
     parts[0].dead_count = 1;
     parts[0].held = &held_record;
@@ -158,8 +187,13 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
     cr_assert_eq(kit_number(&config, "select count(*) as n from loyalty.dead where run_id = %d and codes = "
                             "'{ORPHAN_RETURN,RETURN_CUSTOMER}' and key = '\\x6b00' and value = '\\xff0076' and headers is null "
                             "and transaction_id = 'T?x' and event_offset = 3 and seq = 1", run), 1);
-    cr_assert_eq(kit_number(&config, "select net_minor as n from loyalty.ledger_by_category where run_id = %d and partition = 1 "
-                            "and \"offset\" = 0 and category = 'grocery'", run), 700);
+    cr_assert_eq(
+        kit_number(
+            &config,
+            "select net_minor as n from loyalty.ledger_by_category where run_id = %d and partition = 1 "
+            "and \"offset\" = 0 and category = 'grocery'",
+            run),
+        700);
 
     struct loaded loaded = load(&ledger, 1, &claim, 6, 100, 100, true, true);
     cr_assert_eq(loaded.identities, 3);
@@ -189,9 +223,14 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
     part.released = released;
     part.released_count = 1;
     cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
-    cr_assert_eq(kit_number(&config, "select points_balance * 1000000 + points_earned * 1000 + points_reversed as n "
-                            "from loyalty.loyalty_accounts where run_id = %d and customer_id = 'C2' and net_minor = 1700 "
-                            "and postings = 3 and last_event_at = '2023-11-14 22:13:20.001+00'", run), 15025010);
+    cr_assert_eq(
+        kit_number(
+            &config,
+            "select points_balance * 1000000 + points_earned * 1000 + points_reversed as n "
+            "from loyalty.loyalty_accounts where run_id = %d and customer_id = 'C2' and net_minor = 1700 "
+            "and postings = 3 and last_event_at = '2023-11-14 22:13:20.001+00'",
+            run),
+        15025010);
     loaded = load(&ledger, 1, &again, 8, 100, 100, true, true);
     cr_assert_eq(loaded.held, 0);
     cr_assert_eq(loaded.points, 25);
@@ -206,7 +245,8 @@ Test(ledger, a_load_says_what_it_left_out)
     struct ledger ledger = open_ledger(&config);
     struct ledger_claim claim = kit_claim(&ledger, 0, 1);
     struct row_buffer rows = { 0 };
-    struct ledger_account accounts[] = { { TEXT("C1"), false, 1, 1, 0, 1, 1, 0 }, { TEXT("C2"), false, 1, 1, 0, 1, 1, 0 } };
+    struct ledger_account accounts[] = { { TEXT("C1"), false, 1, 1, 0, 1, 1, 0 },
+                                         { TEXT("C2"), false, 1, 1, 0, 1, 1, 0 } };
     for (int64_t offset = 0; offset < 5; offset++)
         kit_posting(&rows, &config, 0, offset, 1000 + offset, "C1");
     struct ledger_part part = part_of(0, &claim, 5, &rows);
@@ -309,7 +349,8 @@ Test(ledger, a_backend_that_dies_in_a_flush_leaves_nothing)
     struct ledger_mark mark = { .partition = 0 };
     cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_OK);
     cr_assert_eq(mark.next_offset, 0);
-    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "and the next one connects again: %s", err.text);
+    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "and the next one connects again: %s",
+                 err.text);
     cr_assert_eq(rows_in(&config), 200000);
     row_buffer_done(&rows);
     close_ledger(&ledger);
@@ -365,7 +406,8 @@ Test(ledger, a_claim_does_not_end_sessions_of_others)
     struct ll_err err = { "" };
     cr_assert_eq(postgres_open(&config, "psql", &psql, &err), LL_OK);
     char sql[128];
-    snprintf(sql, sizeof sql, "begin; update loyalty.partitions set epoch = epoch where run_id = %d", config.program.run);
+    snprintf(sql, sizeof sql, "begin; update loyalty.partitions set epoch = epoch where run_id = %d",
+             config.program.run);
     cr_assert_eq(postgres_query(psql, sql, NULL, 0, NULL, &err), LL_OK, "%s", err.text);
     struct ledger_claim claim;
     cr_assert_eq(ledger.ops->claim(ledger.self, 0, 2000, &claim, &err), STORE_DOWN);
@@ -386,7 +428,8 @@ Test(ledger, a_row_that_is_there_already_is_a_bug)
     struct ledger_part part = part_of(0, &claim, 1, &rows);
     struct ll_err err = { "" };
     cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK);
-    kit_execute(&config, "update loyalty.partitions set next_offset = 0 where run_id = %d", config.program.run);
+    kit_execute(&config, "update loyalty.partitions set next_offset = 0 where run_id = %d",
+                config.program.run);
     cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_BROKEN);
     cr_assert(strstr(err.text, "postings_pkey") != NULL, "%s", err.text);
     row_buffer_done(&rows);
@@ -466,7 +509,8 @@ Test(ledger, a_server_that_does_not_let_us_in)
         struct ledger ledger = open_ledger(&config);
         struct ledger_mark mark = { .partition = 0 };
         struct ll_err err = { "" };
-        cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), cases[at].reply, "%s: %s", cases[at].why, err.text);
+        cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), cases[at].reply, "%s: %s", cases[at].why,
+                     err.text);
         cr_assert(strstr(err.text, cases[at].words) != NULL, "%s: %s", cases[at].why, err.text);
         close_ledger(&ledger);
     }
@@ -483,12 +527,13 @@ static void on_posting(void *arg, const struct posting *posting)
     found->sum += posting->identity_hash;
 }
 
-static struct found find(struct ledger *ledger, const int64_t *identities, size_t identity_count, const int64_t *sales,
-                         size_t sale_count)
+static struct found find(struct ledger *ledger, const int64_t *identities, size_t identity_count,
+                         const int64_t *sales, size_t sale_count)
 {
     struct found found = { 0 };
     struct ll_err err = { "" };
-    cr_assert_eq(ledger->ops->find(ledger->self, &(struct ledger_view){ .epoch = -1 }, identities, identity_count, sales, sale_count, on_posting, &found, &err),
+    cr_assert_eq(ledger->ops->find(ledger->self, &(struct ledger_view){ .epoch = -1 }, identities,
+                                   identity_count, sales, sale_count, on_posting, &found, &err),
                  STORE_OK, "%s", err.text);
     return found;
 }
@@ -502,9 +547,16 @@ Test(ledger, postings_are_found_by_identity_and_by_sale)
     kit_posting(&rows, &config, 0, 0, 100, "C1");
     kit_posting(&rows, &config, 0, 1, -200, "C1");
     kit_posting(&elsewhere, &config, 1, 0, 100, "C1");
-    struct posting refund = { .run = config.program.run, .partition = 0, .offset = 2, .event_offset = 2, .identity_hash = 7,
-                              .source = TEXT("test"), .type = TRANSACTION_RETURN, .transaction_id = TEXT("R7"),
-                              .sale_hash = 100, .raw_topic = TEXT("transactions") };
+    struct posting refund = { .run = config.program.run,
+                              .partition = 0,
+                              .offset = 2,
+                              .event_offset = 2,
+                              .identity_hash = 7,
+                              .source = TEXT("test"),
+                              .type = TRANSACTION_RETURN,
+                              .transaction_id = TEXT("R7"),
+                              .sale_hash = 100,
+                              .raw_topic = TEXT("transactions") };
     posting_write(&rows, &refund);
     struct ledger_part parts[] = { part_of(0, &claim, 3, &rows), part_of(1, &other, 1, &elsewhere) };
     struct ll_err err = { "" };
@@ -518,7 +570,8 @@ Test(ledger, postings_are_found_by_identity_and_by_sale)
     int64_t *many = malloc(20000 * sizeof *many);
     for (int64_t at = 0; at < 20000; at++)
         many[at] = at - 10000;
-    cr_assert_eq(find(&ledger, many, 20000, many, 20000).count, 3 + 3 + 1, "what is asked for twice may come twice");
+    cr_assert_eq(find(&ledger, many, 20000, many, 20000).count, 3 + 3 + 1,
+                 "what is asked for twice may come twice");
     free(many);
     row_buffer_done(&rows);
     row_buffer_done(&elsewhere);
@@ -554,12 +607,15 @@ Test(ledger, balances_of_whoever_has_an_account)
     cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
     struct found found = { 0 };
     const int64_t sum = (int64_t)ACCOUNTS * (ACCOUNTS - 1) / 2 + 7 * ACCOUNTS;
-    cr_assert_eq(ledger.ops->balances(ledger.self, &(struct ledger_view){ .epoch = -1 }, names, ACCOUNTS + 1, on_balance, &found, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(ledger.ops->balances(ledger.self, &(struct ledger_view){ .epoch = -1 }, names, ACCOUNTS + 1,
+                                      on_balance, &found, &err),
+                 STORE_OK, "%s", err.text);
     cr_assert_eq(found.count, ACCOUNTS);
     cr_assert_eq(found.sum, sum);
     struct ledger_mark mark = { 0, claim.epoch, 1 };
     found = (struct found){ 0 };
-    cr_assert_eq(ledger.ops->accounts(ledger.self, &mark, on_balance, &found, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(ledger.ops->accounts(ledger.self, &mark, on_balance, &found, &err), STORE_OK, "%s",
+                 err.text);
     cr_assert_eq(found.sum, sum);
     mark.epoch++;
     cr_assert_eq(ledger.ops->accounts(ledger.self, &mark, on_balance, &found, &err), STORE_NOT_MINE);
@@ -572,8 +628,10 @@ Test(ledger, balances_of_whoever_has_an_account)
     next.accounts = accounts;
     next.account_count = ACCOUNTS;
     cr_assert_eq(kit_flush(&ledger, &next, 1, &err), STORE_OK, "%s", err.text);
-    cr_assert_eq(kit_number(&config, "select sum(points_balance)::int8 as n from loyalty.accounts where run_id = %d",
-                            config.program.run), (int64_t)ACCOUNTS * (ACCOUNTS - 1));
+    cr_assert_eq(kit_number(&config,
+                            "select sum(points_balance)::int8 as n from loyalty.accounts where run_id = %d",
+                            config.program.run),
+                 (int64_t)ACCOUNTS * (ACCOUNTS - 1));
     close_ledger(&ledger);
 }
 
@@ -582,18 +640,22 @@ Test(ledger, rule_sets_are_read_and_never_changed)
     struct config config = kit_config();
     struct ledger ledger = open_ledger(&config);
     int32_t version = config.program.run;
-    kit_execute(&config, "insert into loyalty.rules values (%d, '2024-05-01 00:00:00.25+00', 'rules: ();', 'sha')", version);
+    kit_execute(&config,
+                "insert into loyalty.rules values (%d, '2024-05-01 00:00:00.25+00', 'rules: ();', 'sha')",
+                version);
     char *document = NULL;
     int64_t from_ms = 0;
     struct ll_err err = { "" };
-    cr_assert_eq(ledger.ops->rules(ledger.self, version, &document, &from_ms, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(ledger.ops->rules(ledger.self, version, &document, &from_ms, &err), STORE_OK, "%s",
+                 err.text);
     cr_assert_str_eq(document, "rules: ();");
     cr_assert_eq(from_ms, 1714521600250);
     free(document);
     cr_assert_eq(ledger.ops->rules(ledger.self, version + 1000000, &document, &from_ms, &err), STORE_BROKEN);
     struct postgres *postgres = NULL;
     cr_assert_eq(postgres_open(&config, "lens-test", &postgres, &err), LL_OK);
-    cr_assert_neq(postgres_query(postgres, "update loyalty.rules set document = ''", NULL, 0, NULL, &err), LL_OK);
+    cr_assert_neq(postgres_query(postgres, "update loyalty.rules set document = ''", NULL, 0, NULL, &err),
+                  LL_OK);
     cr_assert_neq(postgres_query(postgres, "delete from loyalty.postings", NULL, 0, NULL, &err), LL_OK);
     cr_assert(strstr(err.text, "never changed") != NULL, "%s", err.text);
     cr_assert_neq(postgres_query(postgres, "truncate loyalty.postings", NULL, 0, NULL, &err), LL_OK);
@@ -627,7 +689,8 @@ Test(ledger, tools_stream_the_postings_in_order)
     struct postgres *postgres = NULL;
     int64_t last = -1;
     cr_assert_eq(postgres_open(&config, "lens-test", &postgres, &err), LL_OK);
-    cr_assert_eq(postgres_postings(postgres, config.program.run, on_ordered, &last, &err), LL_OK, "%s", err.text);
+    cr_assert_eq(postgres_postings(postgres, config.program.run, on_ordered, &last, &err), LL_OK, "%s",
+                 err.text);
     cr_assert_eq(last, (int64_t)3 << 32 | 4999);
     postgres_close(postgres);
 }
@@ -655,7 +718,9 @@ Test(postgres, the_tools_see_data_errors_as_such)
     const char *const params[] = { "x", NULL };
     cr_assert_eq(postgres_query(postgres, "select $1::int4 as n", params, 1, &rows, &err), LL_POISON);
     cr_assert_eq(postgres_query(postgres, "select nonsense", NULL, 0, &rows, &err), LL_FATAL);
-    cr_assert_eq(postgres_query(postgres, "select $1::text as a, $2::text as b, 7 as n", params, 2, &rows, &err), LL_OK);
+    cr_assert_eq(
+        postgres_query(postgres, "select $1::text as a, $2::text as b, 7 as n", params, 2, &rows, &err),
+        LL_OK);
     cr_assert_eq(postgres_rows_count(rows), 1);
     cr_assert(text_equal(postgres_rows_text(rows, 0, "a"), TEXT("x")));
     cr_assert_null(postgres_rows_text(rows, 0, "b").data);

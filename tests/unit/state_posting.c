@@ -82,7 +82,8 @@ static void check_round_trip(const struct posting *posting)
     size_t second = posting_write(&buffer, posting);
     cr_assert_eq(buffer.rows, 2);
     cr_assert_eq(buffer.size, 2 * second);
-    cr_assert_eq(posting_read(buffer.data, buffer.size, lines_read, rules_read, &read), second, "the first row ends there");
+    cr_assert_eq(posting_read(buffer.data, buffer.size, lines_read, rules_read, &read), second,
+                 "the first row ends there");
     check_equal(posting, &read);
     cr_assert_eq(posting_read(buffer.data + second, second, lines_read, rules_read, &read), second);
     check_equal(posting, &read);
@@ -139,8 +140,9 @@ Test(posting, most_lines_and_rules)
     static char name[EVENT_TEXT_SIZE_MAX];
     memset(name, 'x', sizeof name);
     for (int at = 0; at < POSTING_LINES_MAX; at++)
-        lines[at] = (struct posting_line){ { name, sizeof name }, { name, sizeof name }, { name, sizeof name },
-                                           INT64_MIN, INT64_MIN };
+        lines[at] = (struct posting_line){
+            { name, sizeof name }, { name, sizeof name }, { name, sizeof name }, INT64_MIN, INT64_MIN
+        };
     for (int at = 0; at < POSTING_RULES_MAX; at++)
         rules[at] = (struct posting_rule){ INT32_MIN, INT64_MIN };
     struct posting posting = plain();
@@ -220,7 +222,8 @@ Test(posting, days)
 
 static struct row_buffer full_row(void)
 {
-    struct posting_line lines[] = { { TEXT("P1"), TEXT("c"), TEXT("q"), 12, 3 }, { TEXT("P2"), TEXT("c"), TEXT("q"), 1, 0 } };
+    struct posting_line lines[] = { { TEXT("P1"), TEXT("c"), TEXT("q"), 12, 3 },
+                                    { TEXT("P2"), TEXT("c"), TEXT("q"), 1, 0 } };
     struct posting_rule rules[] = { { 1, 2 }, { 3, 4 } };
     struct posting posting = plain();
     posting.customer_id = TEXT("C1");
@@ -316,7 +319,8 @@ Test(decimal, strict)
     };
     for (size_t at = 0; at < sizeof cases / sizeof cases[0]; at++) {
         int64_t value = 0;
-        cr_assert_eq(decimal_read(cases[at].text, strlen(cases[at].text), &value), cases[at].good, "%s", cases[at].text);
+        cr_assert_eq(decimal_read(cases[at].text, strlen(cases[at].text), &value), cases[at].good, "%s",
+                     cases[at].text);
         if (cases[at].good)
             cr_assert_eq(value, cases[at].value);
     }
