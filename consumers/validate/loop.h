@@ -54,40 +54,38 @@ enum phase {
 
 struct validate {
     struct validate_needs needs;
-    enum phase phase;
-    bool stopping;
+    struct text currency; /* the program's */
 
     struct part *parts[TOPIC_COUNT]; /* owned, by partition; NULL: not a topic that we read */
     struct bus_position *positions;  /* owned: room for one of each partition */
+    int64_t assigned_ms;             /* wall */
+    int64_t read_last_ms;            /* steady, when a reference record was last polled */
+    enum phase phase;
     bool assigned, started;
-    int64_t assigned_ms;  /* wall */
-    int64_t read_last_ms; /* steady, when a reference record was last polled */
 
     /* The open transaction. */
     bool open;
+    bool news;            /* references changed since the waiting were last tried */
     int64_t opened_at_ms; /* steady */
     int64_t record_count;
     struct tally tally;
     int64_t busy_ms, busy_count; /* steady, of the last commit; records since memory was given back */
 
-    int64_t warned_since_ms; /* steady */
-    int warned_count;
-    struct text currency; /* the program's */
-
     /* What comes in beside the records. */
     struct references *references;
-    int32_t rules_version; /* highest published; 0: none */
-    bool marked;           /* reading up to a marked end */
-    int64_t marking_ms;    /* wall, before the mark was set */
+    int64_t marking_ms;    /* wall, before the end to read to was marked */
     int64_t known_ms;      /* every reference that reached the broker before this is in references */
     int64_t settle_due_ms; /* steady */
-    bool news;             /* references changed since the waiting were last tried */
+    int64_t retry_due_ms;  /* steady: the waiting are tried again */
+    int32_t rules_version; /* highest published; 0: none */
+    bool marked;           /* reading up to a marked end */
 
-    int64_t retry_due_ms;     /* steady: the waiting are tried again */
-    int64_t trouble_ms;       /* steady: back off until then */
     bool down, registry_down; /* seen in this round */
     bool waits;               /* process_waits_for was told something */
     char waits_for[400];
+    int64_t trouble_ms;      /* steady: back off until then */
+    int64_t warned_since_ms; /* steady */
+    int64_t warned_count;
 
     struct codec_scratch *scratch, *feed_scratch;
     struct quality_verdict verdict;

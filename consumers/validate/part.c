@@ -36,6 +36,7 @@ void parts_init(struct validate *v)
     for (size_t i = 0; i < VALIDATE_TOPIC_COUNT; i++) {
         enum topic topic = VALIDATE_TOPICS[i];
         int32_t count = v->needs.topics->facts[topic].partitions;
+        assert(count > 0); /* topics.conf was checked */
         v->parts[topic] = calloc((size_t)count, sizeof(struct part));
         if (v->parts[topic] == NULL)
             abort();
@@ -50,6 +51,7 @@ void parts_init(struct validate *v)
                              config->validate.refused_percent);
         }
     }
+    assert(total > 0);
     v->positions = calloc(total, sizeof *v->positions);
     if (v->positions == NULL)
         abort();

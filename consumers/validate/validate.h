@@ -38,12 +38,12 @@ struct validate_needs {
 struct validate;
 
 struct validate *validate_new(const struct validate_needs *needs);
-void validate_free(struct validate *validate);
+void validate_free(struct validate *v);
 
 /* One round: at most one transaction. Waits a little when there is nothing to do. LL_OK or LL_FATAL. */
-enum ll_status validate_step(struct validate *validate, struct ll_err *err);
+enum ll_status validate_step(struct validate *v, struct ll_err *err);
 /* Commits what is decided and lets go of all partitions: call before closing. */
-enum ll_status validate_finish(struct validate *validate, struct ll_err *err);
+enum ll_status validate_finish(struct validate *v, struct ll_err *err);
 
 /* What the group reads. */
 extern const enum topic VALIDATE_TOPICS[];
