@@ -249,7 +249,7 @@ static void take_guard(struct ledger_flush *flush, const PGresult *result)
     flush->named = PQntuples(result);
 }
 
-static enum store_reply take_result(struct ledger_postgres *store, const PGresult *result, struct ll_err *err)
+static enum store_reply take_result(struct ledger_postgres *store, PGresult *result, struct ll_err *err)
 {
     struct ledger_flush *flush = &store->flush;
     ExecStatusType status = PQresultStatus(result);
@@ -263,12 +263,12 @@ static enum store_reply take_result(struct ledger_postgres *store, const PGresul
     }
     if (status != PGRES_COMMAND_OK)
         return postgres_link_fail(&store->writes, result, doing(store), err);
-    if (flush->stage == FLUSH_COMMIT && strcmp(PQcmdStatus((PGresult *)(uintptr_t)result), "COMMIT") != 0) {
+    if (flush->stage == FLUSH_COMMIT && strcmp(PQcmdStatus(result), "COMMIT") != 0) {
         ll_fail(err, LL_FATAL, "postgres: flush: the commit was answered with %s",
-                PQcmdStatus((PGresult *)(uintptr_t)result));
+                PQcmdStatus(result));
         return STORE_BROKEN;
     }
-    flush->named += strtoll(PQcmdTuples((PGresult *)(uintptr_t)result), NULL, 10);
+    flush->named += strtoll(PQcmdTuples(result), NULL, 10);
     return STORE_OK;
 }
 

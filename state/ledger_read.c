@@ -77,11 +77,11 @@ static bool read_identity(void *arg, const char *bytes, size_t size)
 
 static bool read_held(void *arg, const char *bytes, size_t size)
 {
-    const struct ledger_loader *to = arg;
+    const struct ledger_loader *const *to = arg;
     struct kept_record record;
     if (!held_read(bytes, size, &record))
         return false;
-    to->held(to->arg, &record);
+    (*to)->held((*to)->arg, &record);
     return true;
 }
 
@@ -149,7 +149,7 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
              "copy (select %s from loyalty.held where run_id = %d and partition = %d order by \"offset\")"
              " to stdout (format binary)", held_columns, run, mark->partition);
     reply = postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_held,
-                               (void *)(uintptr_t)to, err);
+                               &to, err);
     if (reply != STORE_OK)
         return reply;
     struct identity_reader identities = { .to = to, .left = identities_max, .complete = true };

@@ -50,6 +50,8 @@ static enum store_reply reply_of(const struct config *config, const char *state,
     }
     if (strcmp(state, "53100") == 0)
         snprintf(hint, hint_size, "; make room on the server's disk, it goes on by itself");
+    if (strcmp(state, "55P03") == 0)
+        snprintf(hint, hint_size, "; another program's session holds the row: look at pg_stat_activity");
     if (class_is(state, "08") || class_is(state, "40") || class_is(state, "53") || class_is(state, "57") ||
         class_is(state, "58") || strcmp(state, "55P03") == 0 || strcmp(state, "25P03") == 0)
         return STORE_DOWN;
@@ -183,7 +185,7 @@ static enum store_reply connect_within(struct postgres_link *link, int64_t timeo
  * as it is (200 kB), where TCP's grows by itself; the kernel gives what net.core.wmem_max allows. */
 static void widen(int fd)
 {
-    struct sockaddr_storage address;
+    struct sockaddr_storage address = { 0 };
     socklen_t size = sizeof address;
     int bytes = SOCKET_SIZE;
     if (getsockname(fd, (struct sockaddr *)&address, &size) == 0 && address.ss_family == AF_UNIX)

@@ -18,7 +18,7 @@ const char posting_columns[] =
 /* The raw topic of nearly every row: stored as null. The views say the same. */
 static const struct text usual_topic = { "transactions", 12 };
 
-static const char type_letters[] = "SRV"; /* by enum transaction_type */
+static const char type_letters[3] = { 'S', 'R', 'V' }; /* by enum transaction_type */
 
 static const char *const code_text[] = {
     NULL,
@@ -237,7 +237,7 @@ static bool read_warnings(struct text names, uint64_t *ret)
 
 static bool read_type(struct text letter, enum transaction_type *ret)
 {
-    const char *found = letter.size == 1 ? memchr(type_letters, letter.data[0], 3) : NULL;
+    const char *found = letter.size == 1 ? memchr(type_letters, letter.data[0], sizeof type_letters) : NULL;
     if (found == NULL)
         return false;
     *ret = (enum transaction_type)(found - type_letters);

@@ -4,6 +4,7 @@
 #include "state/postgres_link.h"
 #include "state/redis_link.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,7 +39,7 @@ void redis_close(struct redis *redis)
 }
 
 /* Connects first where the link was lost. */
-static enum ll_status run(struct redis *redis, int argc, const char **argv, const size_t *sizes,
+static enum ll_status ask(struct redis *redis, int argc, const char **argv, const size_t *sizes,
                           const char *doing, redisReply **ret, struct ll_err *err)
 {
     enum store_reply done = redis_link_open(&redis->link, err);
@@ -53,7 +54,7 @@ enum ll_status redis_ping(const struct config *config, struct ll_err *err)
     redisReply *reply = NULL;
     enum ll_status status = redis_open(config, &redis, err);
     if (status == LL_OK)
-        status = run(redis, 1, (const char *[]){ "PING" }, (size_t[]){ 4 }, "asking whether it is there",
+        status = ask(redis, 1, (const char *[]){ "PING" }, (size_t[]){ 4 }, "asking whether it is there",
                      &reply, err);
     if (status == LL_OK)
         freeReplyObject(reply);
@@ -74,17 +75,18 @@ static enum ll_status number(const redisReply *reply, const char *what, int64_t 
     return LL_OK;
 }
 
-enum ll_status redis_mark(struct redis *redis, int32_t run_id, int32_t partition, int64_t *ret_epoch,
+enum ll_status redis_mark(struct redis *redis, int32_t run, int32_t partition, int64_t *ret_epoch,
                           int64_t *ret_next, struct ll_err *err)
 {
     char key[REDIS_KEY_SIZE];
-    redis_link_meta_key(run_id, partition, key);
+    redis_link_meta_key(run, partition, key);
     redisReply *reply = NULL;
     const char *argv[] = { "HMGET", key, "epoch", "next" };
     const size_t sizes[] = { 5, strlen(key), 5, 4 };
-    enum ll_status status = run(redis, 4, argv, sizes, "reading a watermark", &reply, err);
+    enum ll_status status = ask(redis, 4, argv, sizes, "reading a watermark", &reply, err);
     if (status != LL_OK)
         return status;
+    assert(reply != NULL);
     bool has_epoch = false, has_next = false;
     if (reply->type != REDIS_REPLY_ARRAY || reply->elements != 2)
         status = ll_fail(err, LL_FATAL, "redis: %s is no watermark", key);
@@ -97,17 +99,18 @@ enum ll_status redis_mark(struct redis *redis, int32_t run_id, int32_t partition
     return status;
 }
 
-enum ll_status redis_balance(struct redis *redis, int32_t run_id, int32_t partition, struct text customer_id,
+enum ll_status redis_balance(struct redis *redis, int32_t run, int32_t partition, struct text customer_id,
                              int64_t *ret_points, bool *ret_found, struct ll_err *err)
 {
     char key[REDIS_KEY_SIZE];
-    redis_link_balance_key(run_id, partition, key);
+    redis_link_balance_key(run, partition, key);
     redisReply *reply = NULL;
     const char *argv[] = { "HGET", key, customer_id.data };
     const size_t sizes[] = { 4, strlen(key), customer_id.size };
-    enum ll_status status = run(redis, 3, argv, sizes, "reading a balance", &reply, err);
+    enum ll_status status = ask(redis, 3, argv, sizes, "reading a balance", &reply, err);
     if (status != LL_OK)
         return status;
+    assert(reply != NULL);
     *ret_points = 0;
     status = number(reply, key, ret_points, ret_found, err);
     freeReplyObject(reply);
@@ -136,18 +139,18 @@ static enum ll_status page(const redisReply *reply, const char *key, char cursor
     return LL_OK;
 }
 
-enum ll_status redis_balances(struct redis *redis, int32_t run_id, int32_t partition,
+enum ll_status redis_balances(struct redis *redis, int32_t run, int32_t partition,
                               void (*each)(void *arg, struct text customer_id, int64_t points), void *arg,
                               struct ll_err *err)
 {
     char key[REDIS_KEY_SIZE], cursor[32] = "0";
-    redis_link_balance_key(run_id, partition, key);
+    redis_link_balance_key(run, partition, key);
     enum ll_status status = LL_OK;
     do {
         redisReply *reply = NULL;
         const char *argv[] = { "HSCAN", key, cursor, "COUNT", "2000" };
         const size_t sizes[] = { 5, strlen(key), strlen(cursor), 5, 4 };
-        status = run(redis, 5, argv, sizes, "reading balances", &reply, err);
+        status = ask(redis, 5, argv, sizes, "reading balances", &reply, err);
         if (status == LL_OK) {
             status = page(reply, key, cursor, each, arg, err);
             freeReplyObject(reply);
