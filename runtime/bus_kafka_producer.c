@@ -269,7 +269,13 @@ static enum ll_status producer_send(void *self, const struct bus_out *out, struc
 static enum ll_status producer_flush(void *self, int timeout_ms, struct ll_err *err)
 {
     struct producer *producer = self;
-    rd_kafka_resp_err_t code = rd_kafka_flush(producer->client.rk, timeout_ms);
+    int64_t until_ms = now_ms() + timeout_ms;
+    rd_kafka_resp_err_t code;
+    do { /* rd_kafka_yield in a callback (a broker went away) ends it before its time */
+        int64_t left_ms = until_ms - now_ms();
+        code = rd_kafka_flush(producer->client.rk, left_ms > 0 ? (int)left_ms : 0);
+    } while (code == RD_KAFKA_RESP_ERR__TIMED_OUT && !producer->has_failed && !producer->client.is_broken &&
+             now_ms() < until_ms);
     if (producer->client.is_broken) {
         kafka_client_health(&producer->client, err);
         return LL_FATAL;
