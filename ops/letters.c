@@ -114,6 +114,9 @@ static bool kafka_letter(void *arg, struct kafka_reader *reader, const struct bu
         .header_count = count,
         .event_offset = -1,
     };
+    /* What accrue refused lies in loyalty.dead too, from the moment it was committed: there it is read, and only there. */
+    if (only == NULL && text_equal(letter.stage, TEXT("accrue")))
+        return true;
     letter.codes = codes_of(letter.codes_text);
     letter.origin = origin_of(letter.topic);
     letter.line_alone = letter.file.data == NULL && letter.row.data != NULL;
@@ -282,7 +285,7 @@ enum ll_status letters_each(struct lens *lens, const struct letter_filter *filte
 bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch, struct event *ret)
 {
     enum event_kind kind = EVENT_TRANSACTION;
-    if (letter->ref.accrue)
+    if (letter->ref.accrue || text_equal(letter->stage, TEXT("accrue")))
         kind = EVENT_TRANSACTION_VALID;
     else if (letter->origin_offset < 0 || !event_kind_of(letter->origin, &kind))
         return false;

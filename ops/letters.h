@@ -1,7 +1,8 @@
 /*
  * letters.h - dead letters wherever they lie: Kafka's dead-letter topic, and accrue's rows in loyalty.dead.
  * Shape:  letters_each gives them one by one in the order of the store: first Kafka's by partition, then accrue's. A reference is
- *         dead-letter/PARTITION/OFFSET or accrue/PARTITION/OFFSET/SEQ.
+ *         dead-letter/PARTITION/OFFSET or accrue/PARTITION/OFFSET/SEQ. What the relay has carried to the topic comes once all the
+ *         same, from loyalty.dead, where all of accrue's are; by the topic's reference it can be looked at alone.
  * Source: DESIGN 3 for the headers.
  */
 #pragma once

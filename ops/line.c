@@ -61,10 +61,10 @@ enum ll_status line_ends(struct line_view *view, enum topic topic, struct line_p
     return status == LL_OK ? LL_OK : give_up(view, status);
 }
 
-enum ll_status line_validated(struct line_view *view, struct line_part *part, struct ll_err *err)
+static enum ll_status ask_group(struct line_view *view, const char *process, struct line_part *part, struct ll_err *err)
 {
     char group[128];
-    snprintf(group, sizeof(group), "%svalidate", view->lens->config.kafka.group_prefix);
+    snprintf(group, sizeof(group), "%s%s", view->lens->config.kafka.group_prefix, process);
     int64_t at[LINE_PARTITIONS_MAX];
     enum ll_status status = need_admin(view, err);
     if (status == LL_OK && part->partitions > 0)
@@ -75,6 +75,16 @@ enum ll_status line_validated(struct line_view *view, struct line_part *part, st
         if (at[p] > part->at[p])
             part->at[p] = at[p];
     return LL_OK;
+}
+
+enum ll_status line_validated(struct line_view *view, struct line_part *part, struct ll_err *err)
+{
+    return ask_group(view, "validate", part, err);
+}
+
+enum ll_status line_relayed(struct line_view *view, struct line_part *part, struct ll_err *err)
+{
+    return ask_group(view, "relay", part, err);
 }
 
 enum ll_status line_credited(struct line_view *view, struct line_part *part, struct ll_err *err)

@@ -1,5 +1,5 @@
 /*
- * line.h - how far the line has come: what validate has decided, what accrue has credited.
+ * line.h - how far the line has come: what validate has decided, what accrue has credited, what the relay has carried on.
  * Shape:  ends are taken once, since control records keep flowing; then the line is asked again and again whether it is past them.
  * Errors: LL_RETRY: a service did not answer this time.
  */
@@ -45,6 +45,8 @@ enum ll_status line_validated(struct line_view *view, struct line_part *part, st
 /* Where accrue stands in transactions.valid by Postgres, or by Redis. */
 enum ll_status line_credited(struct line_view *view, struct line_part *part, struct ll_err *err);
 enum ll_status line_shown(struct line_view *view, struct line_part *part, struct ll_err *err);
+/* Up to where the relay has carried what accrue committed. */
+enum ll_status line_relayed(struct line_view *view, struct line_part *part, struct ll_err *err);
 /* Sets at to end where nothing but transaction markers lies between. */
 enum ll_status line_skip_markers(struct line_view *view, struct line_part *part, struct ll_err *err);
 

@@ -16,7 +16,7 @@
 
 static const char *const names[STACK_SERVICE_COUNT] = {
     [STACK_REDIS] = "redis",       [STACK_POSTGRES] = "postgres", [STACK_KAFKA] = "kafka",
-    [STACK_VALIDATE] = "validate", [STACK_ACCRUE] = "accrue",
+    [STACK_VALIDATE] = "validate", [STACK_ACCRUE] = "accrue",     [STACK_RELAY] = "relay",
 };
 
 const char *stack_name(enum stack_service service)
@@ -185,6 +185,7 @@ enum ll_status stack_ask(const struct stack *stack, enum stack_service service, 
         return postgres_ping(&hurried, err);
     case STACK_VALIDATE:
     case STACK_ACCRUE:
+    case STACK_RELAY:
         return readyz_ask(stack->config, names[service], timeout_ms, err);
     case STACK_SERVICE_COUNT:
         break;

@@ -263,6 +263,7 @@ static const struct template templates[] = {
     { "postgres/control-t", "service/postgres/control/t", 0755, STACK_POSTGRES },
     { "process/run", "service/validate/run", 0755, STACK_VALIDATE },
     { "process/run", "service/accrue/run", 0755, STACK_ACCRUE },
+    { "process/run", "service/relay/run", 0755, STACK_RELAY },
 };
 
 static enum ll_status fill_one(const struct stack *stack, const char *from, const char *to, mode_t mode,

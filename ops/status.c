@@ -9,6 +9,7 @@
 #include "runtime/clock.h"
 #include "runtime/kafka.h"
 #include "runtime/topics.h"
+#include "state/postgres.h"
 
 #include <getopt.h>
 #include <stdio.h>
@@ -28,24 +29,55 @@ struct row {
 static const enum topic inputs[STACK_SERVICE_COUNT] = {
     [STACK_VALIDATE] = TOPIC_TRANSACTIONS,
     [STACK_ACCRUE] = TOPIC_TRANSACTIONS_VALID,
+    [STACK_RELAY] = TOPIC_TRANSACTIONS_VALID,
 };
+
+/* The relay's input ends where accrue stands in Postgres, not where the topic does. False: Postgres cannot tell. */
+static bool find_credited(const struct config *config, int64_t ends[PARTITIONS_MAX])
+{
+    struct config hurried = *config;
+    struct postgres *postgres = NULL;
+    struct postgres_rows *rows = NULL;
+    char run[16];
+    const char *params[] = { run };
+    struct ll_err err;
+    if (hurried.postgres.timeout_ms > ASK_MS)
+        hurried.postgres.timeout_ms = ASK_MS;
+    snprintf(run, sizeof run, "%d", config->program.run);
+    bool is_told = postgres_open(&hurried, "lens", &postgres, &err) == LL_OK &&
+                   postgres_query(postgres,
+                                  "select partition as source_partition, next_offset from loyalty.partitions"
+                                  " where run_id = $1::int", params, 1, &rows, &err) == LL_OK;
+    for (size_t at = 0; is_told && at < postgres_rows_count(rows); at++) {
+        int64_t partition = postgres_rows_int(rows, at, "source_partition");
+        if (partition >= 0 && partition < PARTITIONS_MAX)
+            ends[partition] = postgres_rows_int(rows, at, "next_offset");
+    }
+    postgres_rows_free(rows);
+    postgres_close(postgres);
+    return is_told;
+}
 
 /* Records between where the group stands and the ends of its partitions; -1: the broker cannot tell. */
 static int64_t group_lag(struct kafka_admin *admin, const struct config *config, enum stack_service service)
 {
     char group[128];
-    int64_t next[PARTITIONS_MAX], lag = 0;
+    int64_t next[PARTITIONS_MAX], ends[PARTITIONS_MAX] = { 0 }, lag = 0;
+    bool is_relay = service == STACK_RELAY;
     int32_t count = 0;
     struct ll_err err;
     snprintf(group, sizeof group, "%s%s", config->kafka.group_prefix, stack_name(service));
     if (kafka_admin_partitions(admin, inputs[service], &count, ASK_MS, &err) != LL_OK || count <= 0 ||
         count > PARTITIONS_MAX ||
-        kafka_admin_group_offsets(admin, group, inputs[service], next, (size_t)count, ASK_MS, &err) != LL_OK)
+        kafka_admin_group_offsets(admin, group, inputs[service], next, (size_t)count, ASK_MS, &err) != LL_OK ||
+        (is_relay && !find_credited(config, ends)))
         return -1;
     for (int32_t at = 0; at < count; at++) {
         int64_t low, high;
         if (kafka_admin_watermarks(admin, inputs[service], at, &low, &high, ASK_MS, &err) != LL_OK)
             return -1;
+        if (is_relay)
+            high = ends[at];
         int64_t from = next[at] < low ? low : next[at];
         lag += high > from ? high - from : 0;
     }

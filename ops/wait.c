@@ -34,7 +34,7 @@ struct way {
 /* A leg begins when the one before it is done: only then has everything that it must pass been written. */
 static void plan(struct way *way)
 {
-    way->count = line_raw_topic_count + 3;
+    way->count = line_raw_topic_count + 4;
     way->legs = calloc(way->count, sizeof(*way->legs));
     if (way->legs == NULL)
         abort();
@@ -46,6 +46,7 @@ static void plan(struct way *way)
                             .ask = line_validated, .markers = true };
     last[1] = (struct leg){ .process = "accrue", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_credited };
     last[2] = (struct leg){ .process = "redis", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_shown };
+    last[3] = (struct leg){ .process = "relay", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_relayed };
 }
 
 /* The raw topics' ends are taken together at the start, those of the later legs when their turn comes. */
@@ -56,7 +57,7 @@ static enum ll_status take_ends(struct way *way, struct ll_err *err)
         struct leg *leg = &way->legs[i];
         if (leg->taken)
             continue;
-        if (i > 0 && leg->topic == way->legs[i - 1].topic) { /* redis: the same ends as accrue */
+        if (i > 0 && leg->topic == way->legs[i - 1].topic) { /* redis, relay: the same ends as accrue */
             leg->part = way->legs[i - 1].part;
             memcpy(leg->part.at, leg->part.low, sizeof(leg->part.at));
         } else {

@@ -1,0 +1,203 @@
+"""The relay: what is committed in Postgres lies in ledger and dead-letter once, in order, whatever dies on the way."""
+
+import collections
+import contextlib
+import json
+import subprocess
+import time
+
+import pytest
+
+from ledger_topic import TICK_SEQ, decode, headers, read_topic
+from stack import BIN, ROOT, wait_for
+
+SMALL = "relay: { slice_rows = 4; };\naccrue: { flush_ms = 100; };\nkafka: { session_timeout_ms = 6000; };\n"
+
+
+def rows_of_postgres(stack) -> dict:
+    """partition -> [(offset, seq, posting)] in order."""
+    rows = stack.query("""
+        select partition, "offset", seq, run_id, coalesce(event_offset, "offset"), source, type::text, transaction_id, sale_id,
+               customer_id, net_minor, lines, sale_day - date '1970-01-01', points, rules_version, rules,
+               (extract(epoch from event_time) * 1000)::int8, (extract(epoch from posted_at) * 1000)::int8, warnings
+          from loyalty.postings order by 1, 2, 3""")
+    found = collections.defaultdict(list)
+    for (partition, offset, seq, run, event_offset, source, kind, transaction_id, sale_id, customer_id, net, lines, day, points,
+         version, rules, event_ms, posted_ms, warnings) in rows:
+        parts = [line.split("\t") for line in lines.split("\n")] if lines else []
+        found[partition].append((offset, seq, {
+            "run": run, "partition": partition, "offset": offset, "seq": seq, "event_offset": event_offset, "source": source,
+            "event_type": {"S": "SALE", "R": "RETURN", "V": "VOID"}[kind], "transaction_id": transaction_id, "sale_id": sale_id,
+            "customer_id": customer_id, "net_minor": net,
+            "lines": [{"product_id": p[0], "category": p[1] or None, "promotion_id": p[2] or None, "amount_minor": int(p[3]),
+                       "excess_minor": int(p[4]) if len(p) > 4 else 0} for p in parts],
+            "sale_day": day, "points": points, "rules_version": version,
+            "breakdown": [dict(zip(("rule_id", "points"), map(int, r.split(":")))) for r in rules.split(" ")] if rules else [],
+            "event_time": event_ms, "posted_at": posted_ms, "flags": warnings or ""}))
+    return found
+
+
+def key_of(posting: dict) -> str:
+    return posting["customer_id"] or posting["sale_id"] or posting["transaction_id"]
+
+
+def check_ledger(stack) -> int:
+    """Every posting once, in order, in its partition, with its key and time; TICKs between them. Returns how many."""
+    relayed, ticks = collections.defaultdict(list), collections.defaultdict(list)
+    last = collections.defaultdict(lambda: (-1, -1))
+    for message in read_topic(stack, "ledger"):
+        kind, record = decode(message.value())
+        partition = message.partition()
+        if kind == "control":
+            place = int(headers(message)["ll-offset"]), int(headers(message)["ll-seq"])
+            assert record["kind"] == "TICK" and message.key() is None and place[1] == TICK_SEQ
+            assert message.timestamp()[1] == record["time"]
+            ticks[partition].append(record["time"])
+        else:
+            place = record["offset"], record["seq"]
+            assert record["partition"] == partition
+            assert message.key().decode() == key_of(record)
+            assert message.timestamp()[1] == record["posted_at"]
+            relayed[partition].append(place + (record,))
+        assert place > last[partition], f"partition {partition}: {place} after {last[partition]}"
+        last[partition] = place
+    rows = rows_of_postgres(stack)
+    for partition in sorted(set(rows) | set(relayed)):
+        want = [(o, s, {**r, "flags": bool(r["flags"])}) for o, s, r in rows[partition]]
+        got = [(o, s, {**r, "flags": r["flags"] != 0}) for o, s, r in relayed[partition]]
+        assert got == want, f"partition {partition}"
+        assert ticks[partition] == sorted(ticks[partition])
+    assert ticks, "no TICK came through"
+    return sum(map(len, rows.values()))
+
+
+def check_dead(stack) -> int:
+    rows = stack.query("""
+        select partition, "offset", seq, event_offset, (extract(epoch from record_time) * 1000)::int8, codes, message, key, value,
+               coalesce(raw_topic, 'transactions.valid'), raw_partition, raw_offset
+          from loyalty.dead order by 1, 2, 3""")
+    want = [(p, o, s, e, t, ",".join(codes), message or "", bytes(key) if key is not None else None,
+             bytes(value) if value is not None else None, topic, raw_partition, raw_offset)
+            for p, o, s, e, t, codes, message, key, value, topic, raw_partition, raw_offset in rows]
+    got = []
+    for m in read_topic(stack, "dead-letter"):
+        h = headers(m)
+        if h["ll-stage"] != "accrue":
+            continue
+        assert h["ll-group"].endswith("relay") and int(h["ll-valid-partition"]) == m.partition()
+        assert int(h["ll-timestamp"]) == m.timestamp()[1] == int(h["ll-first-at"])
+        assert {"ll-schema-id", "ll-attempt", "ll-run"} <= set(h)
+        got.append((m.partition(), int(h["ll-row-offset"]), int(h["ll-row-seq"]), int(h["ll-valid-offset"]), m.timestamp()[1],
+                    h["ll-codes"], h["ll-message"], m.key(), m.value(), h["ll-topic"], int(h["ll-partition"]),
+                    int(h["ll-offset"])))
+    by_partition = sorted(got, key=lambda row: row[0])  # stable: the order within a partition is the topic's
+    assert by_partition == want
+    return len(want)
+
+
+OPTIONS = ("--customers", "500", "--products", "60", "--defects", "6", "--returns", "15", "--duplicates", "5", "--topics")
+
+
+def generate(stack, tmp_path, *options):
+    stack.lens("generate", "--out", tmp_path, *OPTIONS, *options)
+
+
+@contextlib.contextmanager
+def second_relay(stack):
+    """A relay beside the supervised one, which shares its partitions; the list holds what runs now."""
+    def start():
+        return subprocess.Popen([str(BIN / "lens-relay"), "--instance", "relay-2"], env=stack.environment(), cwd=ROOT,
+                                stderr=(stack.home / "log" / "relay-2").open("ab"))
+
+    running = [start()]
+    try:
+        yield running, start
+    finally:
+        running[0].terminate()
+        running[0].wait(30)
+
+
+def test_each_row_once_and_in_order_though_relays_and_kafka_are_killed(home, tmp_path):
+    home.configure(SMALL)
+    home.up()
+    with second_relay(home) as (second, start_second):
+        generate(home, tmp_path, "--sales", "20000", "--seed", "5")  # committed in two seconds, relayed for many
+        for number in range(12):
+            time.sleep(0.7)
+            second[0].kill()
+            second[0].wait()
+            if number == 5:
+                pid = home.kill("kafka")
+                home.wait_restarted("kafka", pid)
+            if number in (2, 8):
+                pid = home.kill("relay")
+                home.wait_restarted("relay", pid)
+            second[0] = start_second()
+        assert home.service("relay")["lag"] > 1000, "nothing was left to relay: the last kills struck idle relays"
+        home.lens("wait", "--timeout", "240")
+    home.lens("wait", "--timeout", "60")
+    assert check_ledger(home) > 20000
+    assert check_dead(home) > 10
+    wait_for("nothing is behind", lambda: home.service("relay")["lag"] == 0 and home.service("relay")["state"] == "ready")
+    wait_for("Postgres knows it", lambda: home.query("select bool_and(next_offset = relayed_upto) from loyalty.partitions")[0][0])
+    # Seen once by the tools too, though it lies in Postgres and in Kafka.
+    dead = home.query("select count(*) from loyalty.dead")[0][0]
+    letters = home.lens("dlq", "list", "--limit", "100000")["letters"]
+    refs = [letter["ref"] for letter in letters if letter["stage"] == "accrue"]
+    assert len(refs) == len(set(refs)) == dead
+    assert home.lens("dlq", "stats")["by_stage"]["accrue"]["letters"] == dead
+    assert home.run("verify").returncode == 0
+
+
+def test_progress_that_has_expired_is_found_in_the_topics(home, tmp_path):
+    from confluent_kafka.admin import AdminClient
+
+    home.configure(SMALL)
+    home.up()
+    generate(home, tmp_path, "--sales", "2000", "--seed", "9")
+    home.lens("wait", "--timeout", "120")
+    rows = check_ledger(home)
+    home.lens("down")
+    home.up("--no-processes")
+    admin = AdminClient({"bootstrap.servers": home.env()["KAFKA_BOOTSTRAP"]})
+    if not hasattr(admin, "delete_consumer_groups"):
+        pytest.skip("this client cannot delete a group")
+    wait_for("the group is gone", lambda: admin.delete_consumer_groups(["lens-relay"]) and True, 60)
+    home.up()
+    home.lens("wait", "--timeout", "60")
+    assert check_ledger(home) == rows
+    check_dead(home)
+
+
+def test_commit_to_topic_takes_less_than_a_blink(stack, tmp_path):
+    """From Postgres's commit to a reader of the topic."""
+    from confluent_kafka import Consumer, TopicPartition
+
+    stack.lens("wait", "--timeout", "60")
+    consumer = Consumer({"bootstrap.servers": stack.env()["KAFKA_BOOTSTRAP"], "group.id": "test-latency", "isolation.level":
+                         "read_committed", "enable.auto.commit": False, "fetch.wait.max.ms": 20})
+    parts = [TopicPartition("ledger", p) for p in consumer.list_topics("ledger", 10).topics["ledger"].partitions]
+    for part in parts:
+        part.offset = consumer.get_watermark_offsets(part, timeout=10)[1]
+    consumer.assign(parts)
+    connection = stack.postgres()
+    cursor = connection.cursor()
+    generate(stack, tmp_path, "--sales", "40", "--seed", "31", "--rate", "20")
+    shown, seen, until = {}, {}, time.monotonic() + 15
+    while time.monotonic() < until:
+        cursor.execute('select partition, max("offset") from loyalty.postings group by 1')
+        now = time.monotonic()
+        for place in cursor.fetchall():
+            shown.setdefault(place, now)
+        message = consumer.poll(0.002)
+        while message is not None and message.error() is None:
+            kind, record = decode(message.value())
+            if kind == "ledger":
+                seen[(record["partition"], record["offset"])] = time.monotonic()
+            message = consumer.poll(0)
+    consumer.close()
+    connection.close()
+    waited = sorted(seen[place] - at for place, at in shown.items() if place in seen)
+    print(json.dumps({"waited_ms": [round(1000 * w) for w in waited]}))
+    assert waited, "nothing was relayed"
+    assert waited[len(waited) // 2] < 0.3
