@@ -215,6 +215,14 @@ enum ll_status codec_kind(struct codec *codec, struct text value, enum event_kin
     return status;
 }
 
+/* What validate accepted must not be too large for the next process: it carries more than the raw one. */
+static uint32_t size_limit(enum event_kind kind)
+{
+    if (kind == EVENT_TRANSACTION_VALID)
+        return EVENT_VALID_SIZE_MAX;
+    return kind == EVENT_LEDGER ? EVENT_LEDGER_SIZE_MAX : EVENT_SIZE_MAX;
+}
+
 static enum ll_status refuse_value(int32_t id, enum event_kind kind, enum code code,
                                    const struct fault *fault, struct ll_err *err)
 {
@@ -239,7 +247,7 @@ enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text
         return ll_fail(err, LL_POISON, "schema %d as a %s: %s", writer->id, event_kind_name(kind),
                        writer->refusals[kind]);
     }
-    uint32_t size_max = kind == EVENT_LEDGER ? EVENT_LEDGER_SIZE_MAX : EVENT_SIZE_MAX;
+    uint32_t size_max = size_limit(kind);
     if (value.size > size_max) {
         *ret_code = CODE_DECODE_LIMIT;
         return ll_fail(err, LL_POISON, "a value of %u bytes, at most %u are read", value.size, size_max);

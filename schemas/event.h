@@ -14,7 +14,8 @@
 
 /* Limits before work (DESIGN 2): a record beyond one of these is DECODE_LIMIT. */
 enum {
-    EVENT_SIZE_MAX = 1 << 20,     /* bytes of one value */
+    EVENT_SIZE_MAX = 1 << 20,     /* bytes of one value, but for two of our own, which grow out of one: */
+    EVENT_VALID_SIZE_MAX = 3 << 20, /* bytes of a transaction_valid: what was raw, and a category for each line */
     EVENT_TEXT_SIZE_MAX = 1 << 10, /* bytes of one string, but for a rules document */
     EVENT_LINES_MAX = 1000,       /* lines of one transaction */
     EVENT_LIST_MAX = 1000,        /* products or categories of one promotion */

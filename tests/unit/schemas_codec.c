@@ -211,6 +211,39 @@ Test(codec, a_value_fits_into_its_very_size_and_into_no_byte_less)
     }
 }
 
+Test(codec, the_longest_numbers_fit_into_the_size_reckoned)
+{
+    static char value[1 << 16];
+    struct line longest[100];
+    struct event event = {.kind = EVENT_TRANSACTION_VALID};
+    struct transaction *transaction = &event.transaction;
+    for (size_t i = 0; i < sizeof longest / sizeof longest[0]; i++)
+        longest[i] = (struct line){.line_no = INT32_MIN,
+                                   .product_id = TEXT(""),
+                                   .quantity = INT64_MIN,
+                                   .unit_price_minor = INT64_MIN,
+                                   .discount_minor = INT64_MIN,
+                                   .amount_minor = INT64_MIN,
+                                   .promotion_id = TEXT(""),
+                                   .category = TEXT("")};
+    *transaction = (struct transaction){.original_transaction_id = TEXT(""),
+                                        .event_time_ms = INT64_MIN,
+                                        .store_id = TEXT(""),
+                                        .customer_id = TEXT(""),
+                                        .has_total = true,
+                                        .total_minor = INT64_MIN,
+                                        .channel = TEXT(""),
+                                        .content_hash = INT64_MIN,
+                                        .raw_partition = INT32_MIN,
+                                        .raw_offset = INT64_MIN,
+                                        .attempt = INT32_MIN};
+    for (transaction->line_count = 0; transaction->line_count <= 100; transaction->line_count += 50) {
+        transaction->lines = longest;
+        size_t size = (size_t)(write_event(value, &event) - value);
+        cr_expect_geq(event_size_max(&event), size, "%u lines", transaction->line_count);
+    }
+}
+
 Test(codec, every_truncation_is_refused_as_one)
 {
     for (int i = 0; i < KINDS_COUNT; i++) {
@@ -384,6 +417,51 @@ Test(codec, the_limits_themselves)
         codec_read(codec, EVENT_LOYALTY_RULES, (struct text){value, size}, scratch, &again, &code, &err);
         cr_expect_eq(code, more == 0 ? CODE_NONE : CODE_DECODE_LIMIT);
     }
+}
+
+Test(codec, the_limit_of_lines_is_over_all_blocks)
+{
+    static struct kit_bytes value;
+    struct event event;
+    struct ll_err err;
+    enum code code;
+    for (int blocks = 1; blocks <= 2; blocks++) {
+        kit_value(&value, 1001, HEAD);
+        for (int block = 0; block < blocks; block++) {
+            kit_compose(&value, "600");
+            for (int i = 0; i < 600; i++)
+                kit_compose(&value, LINE);
+        }
+        kit_compose(&value, "0");
+        codec_read(codec, EVENT_TRANSACTION, kit_text(&value), scratch, &event, &code, &err);
+        cr_expect_eq(code, blocks == 1 ? CODE_NONE : CODE_DECODE_LIMIT, "%d", blocks);
+    }
+}
+
+Test(codec, the_largest_raw_transaction_can_still_be_read_as_a_valid_one)
+{
+    static struct line many[EVENT_LINES_MAX];
+    static char value[EVENT_VALID_SIZE_MAX + 1], words[EVENT_TEXT_SIZE_MAX];
+    struct event event = {.kind = EVENT_TRANSACTION}, again;
+    struct ll_err err = {.text = ""};
+    enum code code;
+    memset(words, 'a', sizeof words);
+    for (int i = 0; i < EVENT_LINES_MAX; i++)
+        many[i] = (struct line){
+            .line_no = INT32_MAX, .product_id = {words, 1000}, .category = {words, sizeof words}};
+    event.transaction.lines = many;
+    event.transaction.line_count = EVENT_LINES_MAX;
+    for (event.kind = EVENT_TRANSACTION; event.kind <= EVENT_TRANSACTION_VALID; event.kind++) {
+        uint32_t size = (uint32_t)codec_write(codec, &event, value, sizeof value);
+        cr_assert_gt(size, (uint32_t)EVENT_LINES_MAX * 1000);
+        codec_read(codec, event.kind, (struct text){value, size}, scratch, &again, &code, &err);
+        cr_expect_eq(code, CODE_NONE, "%s", err.text);
+    }
+    again.kind = EVENT_TRANSACTION_VALID;
+    codec_write(codec, &again, value, sizeof value);
+    codec_read(codec, EVENT_TRANSACTION_VALID, (struct text){value, sizeof value}, scratch, &again, &code,
+               &err);
+    cr_expect_eq(code, CODE_DECODE_LIMIT);
 }
 
 Test(codec, the_kind_of_a_value_is_told_by_its_id)

@@ -24,6 +24,9 @@
 #define PRODUCT(price) \
     EVENT_PRODUCT, \
         RECORD("product", NAMED("product_id", "string") "," NAMED("effective_from", "long") "," price NAMED("source", "string"))
+#define STORE(day) \
+    EVENT_STORE, RECORD("store", NAMED("store_id", "string") "," NAMED("effective_from", "long") "," day "," \
+                        NAMED("source", "string"))
 #define PROMOTION(lists) \
     EVENT_PROMOTION, \
         RECORD("promotion", NAMED("promotion_id", "string") "," NAMED("effective_from", "long") "," \
@@ -128,6 +131,13 @@ static const struct {
     { "a nullable micros where we have millis",
       COMMAND(PROCESS "," VERB "," TOPIC "," PARTITION "," FIELD("time", "[\"null\"," LOGICAL("long", "timestamp-micros") "]")),
       "'p 'v 't 1 1 2", NULL, CODE_SCHEMA_INCOMPATIBLE },
+
+    { "a nullable day that is a time of day, and null", STORE(FIELD("opened_day", "[\"null\"," LOGICAL("int", "time-millis") "]")),
+      "'S 5 0 's", "'S 5 0 0 0 0 's 0", 0 },
+    { "a nullable day that is a time of day, and one", STORE(FIELD("opened_day", "[\"null\"," LOGICAL("int", "time-millis") "]")),
+      "'S 5 1 9 's", NULL, CODE_SCHEMA_INCOMPATIBLE },
+    { "a nullable day", STORE(FIELD("opened_day", "[\"null\"," LOGICAL("int", "date") "]")), "'S 5 1 9 's",
+      "'S 5 0 0 1 9 0 's 0", 0 },
 
     { "a nullable list, with one", PROMOTION(FIELD("product_ids", "[\"null\"," LIST("\"string\"") "]") ","),
       "'X 1 2 3 1 2 'a 'b 0 's", "'X 1 0 2 3 2 'a 'b 0 0 's 0", 0 },
