@@ -19,6 +19,9 @@ enum {
     HUGE_SIZE = 2 << 20
 };
 
+/* Several times for every sale: the calls alone would be a tenth of its time. */
+#define INLINE static inline __attribute__((always_inline))
+
 struct version {
     int64_t from_ms;
     union {
@@ -119,7 +122,7 @@ static uint64_t mix(uint64_t h, uint64_t word)
 }
 
 /* Words of eight bytes, the last one overlapping. */
-static uint64_t hash(struct text id)
+INLINE uint64_t hash(struct text id)
 {
     uint64_t h = mix(id.size, UINT64_C(0xD6E8FEB86659FD93));
     if (id.size >= 8) {
@@ -152,7 +155,7 @@ static const char *entry_id(const struct entry *entry)
     return entry->id_size <= ID_HERE_SIZE ? entry->id.here : entry->id.elsewhere;
 }
 
-static struct entry *table_find(const struct table *table, struct text id, uint64_t h)
+INLINE struct entry *table_find(const struct table *table, struct text id, uint64_t h)
 {
     if (table->slot_count == 0)
         return NULL;
@@ -441,12 +444,12 @@ void references_near(const struct references *references, const struct reference
         __builtin_prefetch(&table->entries[slot->entry - 1]);
 }
 
-static const struct entry *find(const struct references *references, const struct reference_seek *seek)
+INLINE const struct entry *find(const struct references *references, const struct reference_seek *seek)
 {
     return seek->id.size == 0 ? NULL : table_find(&references->tables[seek->kind], seek->id, seek->hash);
 }
 
-static const struct version *find_at(const struct references *references, const struct reference_seek *seek,
+INLINE const struct version *find_at(const struct references *references, const struct reference_seek *seek,
                                      int64_t time_ms)
 {
     const struct entry *entry = find(references, seek);
