@@ -143,7 +143,7 @@ struct places {
 static struct places places_new(const struct group *group)
 {
     uint32_t heads = group->head_count, lines = group->row_count - heads, seen = 0;
-    struct places places = {calloc(heads, sizeof *places.heads), calloc(lines + 1, sizeof *places.lines),
+    struct places places = {calloc(heads, sizeof(void *)), calloc(lines + 1, sizeof(void *)),
                             calloc(heads + 2, sizeof *places.from)};
     if (places.heads == NULL || places.lines == NULL || places.from == NULL)
         abort();

@@ -28,14 +28,16 @@ static void *get(size_t size)
 void group_set_init(struct group_set *set)
 {
     *set = (struct group_set){.table_size = TABLE_SIZE, .closed_size = CLOSED_SIZE};
-    set->table = get(TABLE_SIZE * sizeof *set->table);
+    set->table = get(TABLE_SIZE * sizeof(void *));
     set->closed = get(CLOSED_SIZE * sizeof *set->closed);
 }
 
 void group_set_done(struct group_set *set)
 {
-    while (set->oldest != NULL)
-        group_set_remove(set, set->oldest, false);
+    for (struct group *group = set->oldest, *newer; group != NULL; group = newer) {
+        newer = group->newer;
+        group_set_remove(set, group, false);
+    }
     free(set->table);
     free(set->closed);
 }
@@ -43,7 +45,7 @@ void group_set_done(struct group_set *set)
 static void grow_table(struct group_set *set)
 {
     size_t size = set->table_size * 2;
-    struct group **table = get(size * sizeof *table);
+    struct group **table = get(size * sizeof(void *));
     for (struct group *group = set->oldest; group != NULL; group = group->newer) {
         group->chain = table[group->hash & (size - 1)];
         table[group->hash & (size - 1)] = group;
@@ -191,7 +193,7 @@ void group_set_add(struct group_set *set, struct group *group, const struct grou
     row->raw = copy(&at, in->row->raw);
     if (!good) {
         row->message = at;
-        strcpy(at, in->message);
+        memcpy(at, in->message, strlen(in->message) + 1);
     }
     *(group->last != NULL ? &group->last->next : &group->first) = row;
     group->last = row;

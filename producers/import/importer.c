@@ -61,8 +61,8 @@ static void close_file(struct lane *lane)
 static enum ll_status check_headers(struct importer *importer, struct ll_err *err)
 {
     for (int i = 0; i < importer->files->count; i++) {
-        struct csvfile *csv;
-        struct mapper *mapper;
+        struct csvfile *csv = NULL;
+        struct mapper *mapper = NULL;
         enum ll_status status = open_file(importer, &importer->files->files[i], &csv, &mapper, err);
         if (status != LL_OK)
             return status;

@@ -3,7 +3,6 @@
 #include "producers/import/money.h"
 #include "producers/import/profile_field.h"
 #include "runtime/conf_text.h"
-#include "runtime/conf_text.h"
 
 #include <errno.h>
 #include <stdio.h>

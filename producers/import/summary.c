@@ -76,14 +76,14 @@ static int64_t number_of(const json_t *summary, const char *name)
     return json_integer_value(json_object_get(summary, name));
 }
 
-static void print_pairs(const json_t *object, const char *label, const char *none, FILE *to)
+static void print_pairs(json_t *object, const char *label, const char *none, FILE *to)
 {
     char number[32];
     const char *name;
     json_t *value;
     bool first = true;
     fprintf(to, "  %-13s ", label);
-    json_object_foreach((json_t *)(uintptr_t)object, name, value)
+    json_object_foreach(object, name, value)
     {
         fprintf(to, "%s%s %s", first ? "" : ", ", summary_number(json_integer_value(value), number), name);
         first = false;

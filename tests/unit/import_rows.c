@@ -384,7 +384,7 @@ Test(import_rows, a_sink_that_fails_ends_the_run)
 /* The real file's figures are those that an independent program found (README of the shared data). */
 Test(import_rows, uci_online_retail_gives_the_published_figures)
 {
-    const char *data = getenv("LENS_SHARED_DATA");
+    const char *data = getenv("LENS_SHARED_DATA") != NULL ? getenv("LENS_SHARED_DATA") : getenv("LENS_DATA");
     char path[512], command[1024];
     struct kit kit;
     snprintf(path, sizeof path, "%s/online_retail/online_retail_2010-12_2011-02.csv.gz", data != NULL ? data : LENS_SOURCE_DIR "/../shared/data");
