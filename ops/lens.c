@@ -112,11 +112,9 @@ static int load_config(struct lens *lens, const struct verb *verb, const struct 
     char absolute[4096];
     if (common->home != NULL && (common->home[0] == '\0' || setenv("LENS_HOME", common->home, 1) != 0))
         return lens_usage(lens, "--home needs a directory");
-    if (common->config != NULL) {
-        if (realpath(common->config, absolute) == NULL)
-            snprintf(absolute, sizeof absolute, "%s", common->config);
-        setenv("LENS_CONFIG", absolute, 1);
-    }
+    const char *file = common->config != NULL ? common->config : getenv("LENS_CONFIG");
+    if (file != NULL && file[0] != '\0')
+        setenv("LENS_CONFIG", realpath(file, absolute) != NULL ? absolute : file, 1);
     if (config_load(NULL, &lens->config, &err) == LL_OK) {
         setenv("LENS_HOME", lens->config.home, 1);
         return LENS_DONE;

@@ -109,7 +109,7 @@ static void become_supervisor(const char *home, int log)
     if (chdir("/") != 0 || setenv("LENS_HOME", home, 1) != 0 || setenv("LENS_STACK", home, 1) != 0)
         _exit(111);
     /* libpq's and redis-cli's own variables are about another server. */
-    static const char *const foreign[] = { "PGHOST",     "PGPORT", "PGUSER",    "PGDATABASE",
+    static const char *const foreign[] = { "LENS_CONFIG", "PGHOST",     "PGPORT", "PGUSER",    "PGDATABASE",
                                            "PGPASSWORD", "PGDATA", "PGOPTIONS", "JAVA_TOOL_OPTIONS" };
     for (size_t at = 0; at < sizeof foreign / sizeof foreign[0]; at++)
         unsetenv(foreign[at]);

@@ -1,5 +1,6 @@
 """`lens up | down | status | env | doctor`: the private stack itself."""
 
+import os
 import pathlib
 import socket
 import subprocess
@@ -182,3 +183,43 @@ def test_usage_errors(home):
     for args in (["nonsense"], ["up", "--nonsense"], ["down", "extra"], []):
         assert home.run(*args).returncode == 2
     assert home.run("--help").returncode == 0
+
+
+def test_an_interrupted_up_is_finished_by_the_next(home):
+    for patience_s in (0.1, 0.6, 1.5):
+        up = subprocess.Popen([str(BIN / "lens"), "up", "--no-processes"], env=home.environment(), stdout=subprocess.DEVNULL)
+        try:
+            up.wait(patience_s)
+        except subprocess.TimeoutExpired:
+            up.kill()
+            up.wait()
+    home.up("--no-processes")
+    assert home.query("select 1") == [(1,)]
+    assert home.redis().ping()
+
+
+def test_a_changed_configuration_restarts_only_our_processes(home):
+    home.up()
+    before = {name: home.service(name)["pid"] for name in SERVICES + PROCESSES}
+    home.configure("accrue: { flush_ms = 500; };\n")
+    home.up()
+    after = {name: home.service(name) for name in SERVICES + PROCESSES}
+    for name in SERVICES:
+        assert after[name]["pid"] == before[name]
+    for name in PROCESSES:
+        assert after[name]["pid"] != before[name] and after[name]["restarts"] == 0
+
+
+def test_a_full_disk_is_said_before_anything_is_made(home):
+    if os.geteuid() != 0:
+        pytest.skip("mounting needs root")
+    small = home.home / "small"
+    small.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32m", "tmpfs", str(small)], check=False).returncode != 0:
+        pytest.skip("no mounts here")
+    try:
+        refused = Stack(small / "home").run("up", "--no-processes")
+        assert refused.returncode == 1
+        assert "MB free" in refused.stderr and str(small) in refused.stderr
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
