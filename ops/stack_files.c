@@ -18,11 +18,27 @@ enum { DISK_MIN_MIB = 512, VALUE_SIZE = PATH_SIZE + 64 };
 static const char OUTSIDE[] = "/var/lib/loyalty-lens";
 
 /* FNV-1a: tells homes apart in names and spreads their ports. */
-static uint64_t home_hash(const char *home)
+static uint64_t hash_more(uint64_t hash, const char *text)
 {
-    uint64_t hash = UINT64_C(14695981039346656037);
-    for (const char *at = home; *at != '\0'; at++)
+    for (const char *at = text; *at != '\0'; at++)
         hash = (hash ^ (unsigned char)*at) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static uint64_t home_hash(const char *home) { return hash_more(UINT64_C(14695981039346656037), home); }
+
+/* Of what the processes read when they start. */
+static uint64_t config_hash(const struct config *config)
+{
+    char path[PATH_SIZE], *text = malloc(FILE_SIZE_MAX);
+    uint64_t hash = UINT64_C(14695981039346656037);
+    if (text == NULL)
+        abort();
+    if (file_read(config->file, text, FILE_SIZE_MAX) > 0)
+        hash = hash_more(hash, text);
+    if (file_read(config_share_path(config, "deploy/validation.conf", path, sizeof path), text, FILE_SIZE_MAX) > 0)
+        hash = hash_more(hash, text);
+    free(text);
     return hash;
 }
 
@@ -43,8 +59,8 @@ enum ll_status stack_make_home(const struct stack *stack, struct ll_err *err)
 {
     const char *home = stack->config->home;
     char path[PATH_SIZE];
-    if (!stack_path_is_plain(home) || !stack_path_is_plain(stack->programs) ||
-        !stack_path_is_plain(stack->jars))
+    if (!stack_path_is_plain(home) || !stack_path_is_plain(stack->programs) || !stack_path_is_plain(stack->jars) ||
+        !stack_path_is_plain(stack->config->file))
         return ll_fail(err, LL_FATAL,
                        "%s: quotes, commas, $, @, * and control characters in LENS_HOME, the cache's or the "
                        "program's path "
@@ -215,9 +231,9 @@ static void cluster_id(const struct stack *stack, char to[32])
 
 struct values {
     char name[32], kafka[16], controller[16], redis[16], postgres[16], cluster[32], user[128],
-        socket[VALUE_SIZE], redis_socket[VALUE_SIZE];
+        socket[VALUE_SIZE], redis_socket[VALUE_SIZE], config[VALUE_SIZE], digest[32];
 };
-enum { BLANK_COUNT = 16 };
+enum { BLANK_COUNT = 18 };
 
 static void fill_values(const struct stack *stack, struct values *v)
 {
@@ -235,6 +251,11 @@ static void fill_values(const struct stack *stack, struct values *v)
     if (!socket_fits(path))
         v->socket[0] = '\0';
     path_of(path, "%s/run/redis.sock", stack->config->home);
+    const char *named = getenv("LENS_CONFIG");
+    v->config[0] = '\0';
+    if (named != NULL && named[0] != '\0')
+        snprintf(v->config, sizeof v->config, "--config '%s'", stack->config->file);
+    snprintf(v->digest, sizeof v->digest, "%016llx", (unsigned long long)config_hash(stack->config));
     v->redis_socket[0] = '\0';
     if (socket_fits(path))
         snprintf(v->redis_socket, sizeof v->redis_socket, "unixsocket \"%s\"\nunixsocketperm 700", path);
@@ -321,6 +342,8 @@ enum ll_status stack_write(struct stack *stack, const struct stack_options *opti
         { "POSTGRES_BIN", stack->postgres_programs },
         { "POSTGRES_SOCKET", v.socket },
         { "AS_USER", v.user },
+        { "CONFIG", v.config },
+        { "CONFIG_DIGEST", v.digest },
     };
     for (int at = 0; at < STACK_SERVICE_COUNT && status == LL_OK; at++) {
         ret_changed[at] = false;
