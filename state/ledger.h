@@ -114,7 +114,7 @@ struct ledger_ops {
      * that hangs in the middle of a flush and so holds the row's lock. */
     enum store_reply (*claim)(void *self, int32_t partition, int64_t wall_ms, struct ledger_claim *ret,
                               struct ll_err *err);
-    /* All held records, the newest identities (ledger and held; at most identities_max), the accounts (none at all when
+    /* All held records, the ledger's newest identities (newest first, at most identities_max), the accounts (none at all when
      * there are more than accounts_max), in one snapshot in which mark must hold. *ret_..._complete: nothing was left out. */
     enum store_reply (*load)(void *self, const struct ledger_mark *mark, int64_t identities_max, int64_t accounts_max,
                              const struct ledger_loader *to, bool *ret_identities_complete,

@@ -69,11 +69,8 @@ static enum store_reply ledger_load(void *self, const struct ledger_mark *mark, 
     const struct sim_table *table = table_of(client, mark->partition);
     if (!mark_holds(table, mark))
         return STORE_NOT_MINE;
-    for (size_t i = 0; i < table->held_count; i++) {
+    for (size_t i = 0; i < table->held_count; i++)
         to->held(to->arg, &table->held[i]->record);
-        to->identity(to->arg, table->held[i]->record.identity_hash, table->held[i]->record.event_offset,
-                     table->held[i]->record.since_ms);
-    }
     int64_t loaded = 0;
     for (size_t i = table->row_count; i-- > 0 && loaded < identities_max; loaded++)
         to->identity(to->arg, table->rows[i]->identity_hash, table->rows[i]->event_offset,
