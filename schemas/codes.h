@@ -27,7 +27,7 @@ enum code_scope { CODE_FRAME, CODE_ROW, CODE_FIELD, CODE_RECORD, CODE_REFERENCE,
     X(CSV_COLUMNS, REJECT, ROW, "the row has another number of columns than the header", "mend the row in the file, import it again with --again") \
     X(CSV_LIMIT, REJECT, ROW, "the row or a field is longer than its limit", "mend the row in the file, import it again with --again") \
     X(TEXT_ENCODING, REJECT, ROW, "the text is not of the profile's encoding", "set encoding in the profile, or convert the file") \
-    X(TEXT_CONTROL, REJECT, ROW, "the text holds a NUL or another control character", "mend the row in the file") \
+    X(TEXT_CONTROL, REJECT, ROW, "a text or an identifier holds a NUL or another control character", "mend the row in the file, or the record's producer") \
     X(ID_SYNTAX, REJECT, ROW, "an identifier is not of the profile's form", "mend the row, or the pattern in the profile") \
     X(TIME_SYNTAX, REJECT, ROW, "a time is not of the profile's format, or no such time exists", "mend the row, or time_format in the profile") \
     X(AMOUNT_SYNTAX, REJECT, ROW, "an amount of money is not a decimal number", "mend the row") \

@@ -25,6 +25,25 @@ static void null_if_empty(struct text *text)
         text->data = NULL;
 }
 
+/* A control character in an identifier: eight bytes at a time. A ledger row, a log line and a terminal each take some of them for
+ * something else, and Postgres has no NUL. */
+bool quality_has_control(struct text text)
+{
+    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
+    uint64_t found = 0;
+    uint32_t at = 0;
+    for (; at + 8 <= text.size; at += 8) {
+        uint64_t eight;
+        memcpy(&eight, text.data + at, sizeof eight);
+        uint64_t del = eight ^ (ones * 0x7f);
+        found |= ((eight - ones * 0x20) & ~eight) | ((del - ones) & ~del);
+    }
+    bool last = false;
+    for (; at < text.size; at++)
+        last |= (unsigned char)text.data[at] < 0x20 || text.data[at] == 0x7f;
+    return (found & tops) != 0 || last;
+}
+
 static uint64_t check_time(const struct quality_frame *frame, int64_t time_ms)
 {
     if (time_ms < TIME_MIN_MS || time_ms >= TIME_MAX_MS)
@@ -47,6 +66,10 @@ static uint64_t check_header(const struct quality_frame *frame, struct transacti
         codes |= code_bit(CODE_SOURCE_MISSING);
     if (transaction->type == TRANSACTION_VOID && missing(transaction->original_transaction_id))
         codes |= code_bit(CODE_ORIGINAL_MISSING);
+    if (quality_has_control(transaction->transaction_id) || quality_has_control(transaction->original_transaction_id) ||
+        quality_has_control(transaction->store_id) || quality_has_control(transaction->customer_id) ||
+        quality_has_control(transaction->source) || quality_has_control(transaction->channel))
+        codes |= code_bit(CODE_TEXT_CONTROL);
     codes |= check_time(frame, transaction->event_time_ms);
     if (!text_equal(transaction->currency, frame->currency))
         codes |= code_bit(quality_currency_known(transaction->currency) ? CODE_CURRENCY_OTHER
@@ -127,6 +150,8 @@ static uint64_t check_line(const struct quality_frame *frame, const struct trans
     uint64_t codes = check_amounts(line);
     null_if_empty(&line->promotion_id);
     line->category = (struct text){NULL, 0};
+    if (quality_has_control(line->product_id) || quality_has_control(line->promotion_id))
+        codes |= code_bit(CODE_TEXT_CONTROL);
     if (missing(line->product_id)) {
         codes |= code_bit(CODE_PRODUCT_MISSING);
     } else {

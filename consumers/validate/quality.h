@@ -49,6 +49,9 @@ void quality_check(const struct quality_frame *frame, struct transaction *transa
  * customer whose address is not plausible gets mailable = false. */
 uint64_t quality_check_reference(struct event *event);
 
+/* A byte below 0x20, or DEL. */
+bool quality_has_control(struct text text);
+
 /* Only the rejects of a set. */
 uint64_t quality_rejects(uint64_t codes);
 

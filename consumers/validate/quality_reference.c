@@ -96,6 +96,8 @@ static uint64_t check_version(struct text id, int64_t effective_from_ms, struct 
         codes |= code_bit(CODE_TIME_INVALID);
     if (source.size == 0)
         codes |= code_bit(CODE_SOURCE_MISSING);
+    if (quality_has_control(id) || quality_has_control(source))
+        codes |= code_bit(CODE_TEXT_CONTROL);
     return codes;
 }
 
@@ -115,6 +117,8 @@ static uint64_t check_product(const struct product *product)
     uint64_t codes = check_version(product->product_id, product->effective_from_ms, product->source);
     if (product->has_unit_price && product->unit_price_minor <= 0)
         codes |= code_bit(CODE_PRICE_NOT_POSITIVE);
+    if (quality_has_control(product->category))
+        codes |= code_bit(CODE_TEXT_CONTROL);
     return codes;
 }
 

@@ -44,6 +44,15 @@ static void add_text(struct words *words, struct text text)
         add(words, "\"%s\"%s", shown, text.size > SHOWN_MAX ? "..." : "");
 }
 
+static void add_control(struct words *words, const char *field, struct text text)
+{
+    if (!quality_has_control(text))
+        return;
+    add(words, "%s ", field);
+    add_text(words, text);
+    add(words, " holds a control character ");
+}
+
 static void add_record_code(struct words *words, const struct quality_frame *frame,
                             const struct transaction *t, const struct quality_verdict *verdict,
                             enum code code)
@@ -54,6 +63,16 @@ static void add_record_code(struct words *words, const struct quality_frame *fra
     case CODE_TRANSACTION_ID_MISSING:
         add(words, "transaction_id is ");
         add_text(words, t->transaction_id);
+        return;
+    case CODE_TEXT_CONTROL:
+        add_control(words, "transaction_id", t->transaction_id);
+        add_control(words, "original_transaction_id", t->original_transaction_id);
+        add_control(words, "store_id", t->store_id);
+        add_control(words, "customer_id", t->customer_id);
+        add_control(words, "source", t->source);
+        add_control(words, "channel", t->channel);
+        words->used -= words->used > 0; /* the last blank */
+        words->to[words->used] = '\0';
         return;
     case CODE_SOURCE_MISSING:
         add(words, "source ");

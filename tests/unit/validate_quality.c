@@ -195,6 +195,13 @@ Test(validate_quality, every_rule)
     CASE("no lines", B(LINES_EMPTY), f->sale.line_count = 0; f->sale.has_total = false);
     CASE("no product", B(PRODUCT_MISSING), f->lines[0].product_id = (struct text){NULL, 0});
     CASE("an empty product", B(PRODUCT_MISSING), f->lines[0].product_id = TEXT(""));
+    CASE("a TAB in a product would be two fields of a ledger row", B(TEXT_CONTROL) | B(PRODUCT_UNKNOWN),
+         f->lines[0].product_id = TEXT("P\t1"));
+    CASE("a NUL in an id, which Postgres does not take", B(TEXT_CONTROL), f->sale.transaction_id = TEXT("T\0001"));
+    CASE("an escape at the end of a long id", B(TEXT_CONTROL),
+         f->sale.original_transaction_id = TEXT("a-till-with-long-transaction-names\x1b"));
+    CASE("DEL is a control character too", B(TEXT_CONTROL), f->sale.channel = TEXT("web\x7f"));
+    CASE("letters beyond ASCII are not", 0, f->sale.channel = TEXT("caf\xc3\xa9 \xe2\x82\xac"));
     CASE("a product that nobody sent", B(PRODUCT_UNKNOWN), f->lines[1].product_id = TEXT("P9"));
     CASE("a discontinued product is not sold", B(PRODUCT_UNKNOWN), f->lines[1].product_id = TEXT("gone"));
     CASE("but comes back", 0, f->lines[1].product_id = TEXT("gone"); f->sale.type = TRANSACTION_RETURN);
@@ -309,6 +316,7 @@ Test(validate_quality, words_name_field_line_and_value)
     quality_words(&f.frame, &f.sale, &f.verdict, QUALITY_ALL, words, sizeof words);
     cr_assert_str_eq(
         words,
+        "TEXT_CONTROL: customer_id \"C?9?\" holds a control character; "
         "TOTAL_MISMATCH: total_amount 5, the lines' sum is 2700; CUSTOMER_UNKNOWN: customer_id \"C?9?\" is "
         "unknown at event_time 2011-03-13T12:00:00.000Z; QUANTITY_NOT_POSITIVE: lines[1] (line_no 2) "
         "quantity "
@@ -424,6 +432,9 @@ static const struct {
     {"a product at no price",
      {.kind = EVENT_PRODUCT, .product = {.product_id = {"P", 1}, .source = {"x", 1}, .has_unit_price = true}},
      B(PRICE_NOT_POSITIVE)},
+    {"a TAB in a category would be two fields of a ledger row",
+     {.kind = EVENT_PRODUCT, .product = {.product_id = {"P", 1}, .source = {"x", 1}, .category = {"a\tb", 3}}},
+     B(TEXT_CONTROL)},
     {"closed before it opened",
      {.kind = EVENT_STORE,
       .store = {.store_id = {"S", 1},
