@@ -6,7 +6,7 @@
 
 /* clang-format off */
 #define BOUND(record, label, kind, member) \
-    .name = label, .type = kind, .offset = offsetof(struct record, member)
+    .name = (label), .type = (kind), .offset = offsetof(struct record, member)
 #define TEXT_IN(record, label, member) \
     { BOUND(record, label, BIND_TEXT, member), .limit = EVENT_TEXT_SIZE_MAX }
 #define TEXT_NULL(record, label, member) \
@@ -20,12 +20,12 @@
     { BOUND(record, label, BIND_INT, member), .aside = offsetof(struct record, flag), .nullable = true }
 #define LONG_NULL(record, label, member, flag) \
     { BOUND(record, label, BIND_LONG, member), .aside = offsetof(struct record, flag), .nullable = true }
-#define ENUM_IN(record, label, member, words) { BOUND(record, label, BIND_ENUM, member), .symbols = words }
+#define ENUM_IN(record, label, member, words) { BOUND(record, label, BIND_ENUM, member), .symbols = (words) }
 #define LIST_IN(record, label, member, counter, most, item) \
     { BOUND(record, label, BIND_LIST, member), .aside = offsetof(struct record, counter), \
-      .limit = most, .items = item }
+      .limit = (most), .items = (item) }
 
-#define RECORD(record, table) { sizeof(struct record), sizeof table / sizeof table[0], table }
+#define RECORD(record, table) { sizeof(struct record), sizeof (table) / sizeof (table)[0], (table) }
 
 _Static_assert(sizeof(enum transaction_type) == sizeof(uint32_t), "enums are written as uint32_t");
 _Static_assert(sizeof(enum control_kind) == sizeof(uint32_t), "enums are written as uint32_t");

@@ -7,6 +7,7 @@
 #include "schemas/schema.h"
 #include "schemas/scratch.h"
 #include "schemas/write.h"
+#include "schemas/writers.h"
 
 #include <endian.h>
 #include <errno.h>
@@ -14,23 +15,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-enum {
-    /* Schemas kept. The registry's are dropped when they are more, and asked for again. */
-    WRITERS_MAX = 1024,
-    WRITER_SLOTS = 2 * WRITERS_MAX,
-};
-
-/* A schema that records were written with. */
-struct writer {
-    int32_t id;
-    enum event_kind kind;  /* what it is; EVENT_KINDS: a foreign name, so whatever it is asked for */
-    bool fetched;          /* from the registry: may be dropped */
-    struct schema *schema; /* NULL: not one that can be read, and why: */
-    char *unusable;
-    struct program *programs[EVENT_KINDS]; /* compiled when first asked for */
-    char *refusals[EVENT_KINDS];           /* why there is none */
-};
 
 struct own {
     int32_t id;
@@ -41,8 +25,7 @@ struct own {
 struct codec {
     struct registry *registry;
     struct own own[EVENT_KINDS];
-    struct writer *writers[WRITER_SLOTS]; /* open addressing by id */
-    uint32_t writer_count;
+    struct writers *writers;
 };
 
 static char *copy_text(const char *text)
@@ -51,64 +34,6 @@ static char *copy_text(const char *text)
     if (copy == NULL)
         abort();
     return copy;
-}
-
-/* The slot that holds id, or the empty one where it belongs. */
-static struct writer **slot_of(struct codec *codec, int32_t id)
-{
-    uint32_t slot = ((uint32_t)id * UINT32_C(2654435769)) >> 16;
-    for (;; slot++) {
-        struct writer **at = &codec->writers[slot % WRITER_SLOTS];
-        if (*at == NULL || (*at)->id == id)
-            return at;
-    }
-}
-
-static void writer_free(struct writer *writer)
-{
-    for (int kind = 0; kind < EVENT_KINDS; kind++) {
-        program_free(writer->programs[kind]);
-        free(writer->refusals[kind]);
-    }
-    schema_free(writer->schema);
-    free(writer->unusable);
-    free(writer);
-}
-
-static void drop_fetched(struct codec *codec)
-{
-    struct writer *kept[WRITERS_MAX];
-    uint32_t count = 0;
-    for (uint32_t i = 0; i < WRITER_SLOTS; i++) {
-        struct writer *writer = codec->writers[i];
-        codec->writers[i] = NULL;
-        if (writer != NULL && !writer->fetched)
-            kept[count++] = writer;
-        else if (writer != NULL)
-            writer_free(writer);
-    }
-    codec->writer_count = count;
-    for (uint32_t i = 0; i < count; i++)
-        *slot_of(codec, kept[i]->id) = kept[i];
-}
-
-/* A new writer under id; what stood there before is gone. */
-static struct writer *put_writer(struct codec *codec, int32_t id, enum event_kind kind, bool fetched)
-{
-    if (codec->writer_count == WRITERS_MAX)
-        drop_fetched(codec);
-    struct writer **slot = slot_of(codec, id), *writer = calloc(1, sizeof *writer);
-    if (writer == NULL || codec->writer_count == WRITERS_MAX)
-        abort();
-    if (*slot != NULL)
-        writer_free(*slot);
-    else
-        codec->writer_count++;
-    writer->id = id;
-    writer->kind = kind;
-    writer->fetched = fetched;
-    *slot = writer;
-    return writer;
 }
 
 /* The program that reads what the writer wrote as one of kind, or NULL with the reason kept in refusals. */
@@ -134,7 +59,7 @@ enum ll_status codec_add_writer(struct codec *codec, int32_t schema_id, enum eve
                                 const char *schema_json, size_t size, struct ll_err *err)
 {
     struct ll_err why;
-    struct writer *writer = put_writer(codec, schema_id, kind, false);
+    struct writer *writer = writers_put(codec->writers, schema_id, kind, false);
     if (schema_parse(schema_json, size, &writer->schema, &why) != LL_OK)
         writer->unusable = copy_text(why.text);
     if (resolve(codec, writer, kind) == NULL)
@@ -150,36 +75,39 @@ static enum event_kind kind_of_name(const struct schema *schema)
     return name != NULL && strncmp(name, "lens.", 5) == 0 ? event_kind_find(name + 5) : EVENT_KINDS;
 }
 
-static enum ll_status fetch(struct codec *codec, int32_t id, struct writer **ret, enum code *ret_code,
+static struct writer *fetch(struct codec *codec, int32_t id, enum ll_status *ret_status, enum code *ret_code,
                             struct ll_err *err)
 {
     char *json = NULL;
     struct ll_err why = {.text = ""};
     enum ll_status status = registry_schema(codec->registry, id, &json, ret_code, &why);
-    if (status == LL_RETRY || (status == LL_POISON && *ret_code == CODE_SCHEMA_UNKNOWN))
-        return ll_fail(err, status, "%s", why.text);
+    if (status == LL_RETRY || (status == LL_POISON && *ret_code == CODE_SCHEMA_UNKNOWN)) {
+        *ret_status = ll_fail(err, status, "%s", why.text);
+        return NULL;
+    }
 
-    struct writer *writer = put_writer(codec, id, EVENT_KINDS, true);
+    struct writer *writer = writers_put(codec->writers, id, EVENT_KINDS, true);
     if (status != LL_OK || schema_parse(json, strlen(json), &writer->schema, &why) != LL_OK)
         writer->unusable = copy_text(why.text);
     else
         writer->kind = kind_of_name(writer->schema);
     free(json);
-    *ret = writer;
-    return LL_OK;
+    return writer;
 }
 
-static enum ll_status find_writer(struct codec *codec, int32_t id, struct writer **ret, enum code *ret_code,
-                                  struct ll_err *err)
+/* NULL: not found, and *ret_status says whose fault that is. */
+static struct writer *find_writer(struct codec *codec, int32_t id, enum ll_status *ret_status,
+                                  enum code *ret_code, struct ll_err *err)
 {
-    *ret = *slot_of(codec, id);
-    if (*ret != NULL)
-        return LL_OK;
+    struct writer *writer = writers_find(codec->writers, id);
+    if (writer != NULL)
+        return writer;
     if (codec->registry != NULL && id > 0)
-        return fetch(codec, id, ret, ret_code, err);
+        return fetch(codec, id, ret_status, ret_code, err);
     *ret_code = CODE_SCHEMA_UNKNOWN;
-    return ll_fail(err, LL_POISON, "schema %d is not in schemas/ids.conf%s", id,
-                   codec->registry == NULL ? ", and no registry is configured" : "");
+    *ret_status = ll_fail(err, LL_POISON, "schema %d is not in schemas/ids.conf%s", id,
+                          codec->registry == NULL ? ", and no registry is configured" : "");
+    return NULL;
 }
 
 int32_t codec_schema_id(struct text value, enum code *ret_code)
@@ -196,21 +124,24 @@ int32_t codec_schema_id(struct text value, enum code *ret_code)
     return (int32_t)be32toh(id);
 }
 
-static enum ll_status find_frame(struct codec *codec, struct text value, struct writer **ret,
+/* The writer that a value's frame names; NULL as find_writer. */
+static struct writer *find_frame(struct codec *codec, struct text value, enum ll_status *ret_status,
                                  enum code *ret_code, struct ll_err *err)
 {
     int32_t id = codec_schema_id(value, ret_code);
-    if (*ret_code != CODE_NONE)
-        return ll_fail(err, LL_POISON, "a value of %u bytes: %s", value.size, code_info(*ret_code)->meaning);
-    return find_writer(codec, id, ret, ret_code, err);
+    if (*ret_code == CODE_NONE)
+        return find_writer(codec, id, ret_status, ret_code, err);
+    *ret_status =
+        ll_fail(err, LL_POISON, "a value of %u bytes: %s", value.size, code_info(*ret_code)->meaning);
+    return NULL;
 }
 
 enum ll_status codec_kind(struct codec *codec, struct text value, enum event_kind *ret, enum code *ret_code,
                           struct ll_err *err)
 {
-    struct writer *writer;
-    enum ll_status status = find_frame(codec, value, &writer, ret_code, err);
-    if (status == LL_OK)
+    enum ll_status status = LL_OK;
+    const struct writer *writer = find_frame(codec, value, &status, ret_code, err);
+    if (writer != NULL)
         *ret = writer->kind;
     return status;
 }
@@ -235,11 +166,10 @@ enum ll_status codec_read(struct codec *codec, enum event_kind kind, struct text
                           struct codec_scratch *scratch, struct event *ret, enum code *ret_code,
                           struct ll_err *err)
 {
-    struct writer *writer;
     struct fault fault;
-
-    enum ll_status status = find_frame(codec, value, &writer, ret_code, err);
-    if (status != LL_OK)
+    enum ll_status status = LL_OK;
+    struct writer *writer = find_frame(codec, value, &status, ret_code, err);
+    if (writer == NULL)
         return status;
     const struct program *program = writer->programs[kind];
     if (program == NULL && (program = resolve(codec, writer, kind)) == NULL) {
@@ -446,6 +376,7 @@ enum ll_status codec_new(const char *dir, struct registry *registry, struct code
     if (codec == NULL || ids == NULL)
         abort();
     codec->registry = registry;
+    codec->writers = writers_new();
 
     enum ll_status status = ids_load(dir, ids, err);
     if (status == LL_OK)
@@ -463,9 +394,7 @@ void codec_free(struct codec *codec)
 {
     if (codec == NULL)
         return;
-    for (uint32_t i = 0; i < WRITER_SLOTS; i++)
-        if (codec->writers[i] != NULL)
-            writer_free(codec->writers[i]);
+    writers_free(codec->writers);
     for (int kind = 0; kind < EVENT_KINDS; kind++) {
         schema_free(codec->own[kind].schema);
         free(codec->own[kind].json);

@@ -135,17 +135,22 @@ static inline enum code cursor_text(struct cursor *cursor, uint32_t limit, struc
     return CODE_NONE;
 }
 
-/* The head of an array's or a map's block. *ret_count 0: it was the end. *ret_end is where the block must end
- * if it says so itself (a negative count, then its size in bytes), else NULL. */
-static inline enum code cursor_block(struct cursor *cursor, uint32_t limit, uint32_t *ret_count,
-                                     const unsigned char **ret_end)
+/* The head of an array's or a map's block. count 0: it was the end. A writer may say where the block ends (a
+ * negative count, then its size in bytes): it must be true, which cursor_block_ends checks. */
+struct block {
+    uint32_t count;
+    bool sized;
+    const unsigned char *end; /* if sized */
+};
+
+static inline enum code cursor_block(struct cursor *cursor, uint32_t limit, struct block *ret)
 {
     int64_t count, size;
     enum code code = cursor_long(cursor, &count);
     if (code != CODE_NONE)
         return code;
-    *ret_end = NULL;
-    if (count < 0) {
+    *ret = (struct block){.sized = count < 0, .end = cursor->end};
+    if (ret->sized) {
         if (count < -(int64_t)limit)
             return CODE_DECODE_LIMIT;
         count = -count;
@@ -156,10 +161,15 @@ static inline enum code cursor_block(struct cursor *cursor, uint32_t limit, uint
             return CODE_DECODE_VALUE;
         if ((uint64_t)size > cursor_left(cursor))
             return CODE_DECODE_TRUNCATED;
-        *ret_end = cursor->at + size;
+        ret->end = cursor->at + size;
     }
     if (count > limit)
         return CODE_DECODE_LIMIT;
-    *ret_count = (uint32_t)count;
+    ret->count = (uint32_t)count;
     return CODE_NONE;
+}
+
+static inline enum code cursor_block_ends(const struct cursor *cursor, const struct block *block)
+{
+    return block->sized && block->end != cursor->at ? CODE_DECODE_VALUE : CODE_NONE;
 }

@@ -71,7 +71,7 @@ static inline void put_long(struct hasher *hasher, int64_t value)
 static inline void put_text(struct hasher *hasher, struct text text)
 {
     put_int(hasher, text.data == NULL ? NULL_TEXT : (int32_t)text.size);
-    if (text.size > 0)
+    if (text.data != NULL)
         put_bytes(hasher, text.data, text.size);
 }
 

@@ -41,7 +41,7 @@ static enum ll_status read_entry(const config_setting_t *setting, const char *pa
         return bad(setting, path, "no such kind of event", err);
     if (strlen(file) >= IDS_FILE_SIZE || strstr(file, "..") != NULL)
         return bad(setting, path, "not a file beside ids.conf", err);
-    strcpy(ret->file, file);
+    snprintf(ret->file, sizeof ret->file, "%s", file);
     if (!parse_fingerprint(fingerprint, &ret->fingerprint))
         return bad(setting, path, "a fingerprint is 16 digits of lower-case hexadecimal", err);
 

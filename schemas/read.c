@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define UNLIKELY(condition) __builtin_expect(condition, 0)
+#define OUT_OF_LINE         __attribute__((noinline)) /* rare enough to keep out of the frame of run() */
 
 struct reading {
     struct cursor in;
@@ -29,25 +30,22 @@ static void tell_item(struct reading *reading, const struct op *op, uint32_t ite
 }
 
 /* Items lie one after the other in scratch, whatever blocks the writer cut the array into. */
-static enum code run_list(struct reading *reading, const struct op *op, char *base)
+static OUT_OF_LINE enum code run_list(struct reading *reading, const struct op *op, char *base)
 {
     struct codec_scratch *scratch = reading->scratch;
     const struct op_list *list = op->list;
     char *items = scratch->room + scratch->used;
     uint32_t total = 0;
+    enum code code;
 
-    for (;;) {
-        uint32_t count;
-        const unsigned char *end;
-        enum code code = cursor_block(&reading->in, op->limit - total, &count, &end);
-        if (code != CODE_NONE || count == 0) {
-            *(void **)(void *)(base + op->offset) = items;
-            *(uint32_t *)(void *)(base + op->aside) = total;
-            return code;
-        }
-        if (count * (size_t)list->items->size > SCRATCH_SIZE - scratch->used)
+    do {
+        struct block block;
+        code = cursor_block(&reading->in, op->limit - total, &block);
+        if (code != CODE_NONE || block.count == 0)
+            break;
+        if (block.count * (size_t)list->items->size > SCRATCH_SIZE - scratch->used)
             return CODE_DECODE_LIMIT;
-        for (; count > 0; count--, total++) {
+        for (; block.count > 0; block.count--, total++) {
             char *item = scratch->room + scratch->used;
             scratch->used += list->items->size;
             memcpy(item, list->blank, list->items->size);
@@ -57,12 +55,14 @@ static enum code run_list(struct reading *reading, const struct op *op, char *ba
                 return code;
             }
         }
-        if (end != NULL && end != reading->in.at)
-            return CODE_DECODE_VALUE;
-    }
+        code = cursor_block_ends(&reading->in, &block);
+    } while (code == CODE_NONE);
+    *(void **)(void *)(base + op->offset) = items;
+    *(uint32_t *)(void *)(base + op->aside) = total;
+    return code;
 }
 
-static enum code run_union(struct reading *reading, const struct op *op, char *base)
+static OUT_OF_LINE enum code run_union(struct reading *reading, const struct op *op, char *base)
 {
     uint32_t branch;
     enum code code = cursor_index(&reading->in, op->limit, &branch);

@@ -245,7 +245,7 @@ static const struct schema_node *parse_union(struct parser *parser, const json_t
     if (json_array_size(json) > SCHEMA_MEMBERS_MAX)
         return refuse(parser, "too many branches of a union", "");
     struct schema_node *node = new_node(parser, SCHEMA_UNION);
-    node->branches = arena_take(&parser->schema->arena, json_array_size(json) * sizeof *node->branches);
+    node->branches = arena_take(&parser->schema->arena, json_array_size(json) * sizeof(struct schema_node *));
     for (size_t i = 0; i < json_array_size(json); i++) {
         const struct schema_node *branch = parse_type(parser, json_array_get(json, i), space, depth + 1);
         if (branch == NULL)

@@ -33,20 +33,18 @@ static enum code walk_item(const struct walk *walk, const struct schema_node *no
 /* An array or a map: blocks until an empty one. */
 static enum code walk_blocks(const struct walk *walk, const struct schema_node *node, unsigned depth)
 {
-    for (;;) {
-        uint32_t count;
-        const unsigned char *end;
-        enum code code = cursor_block(walk->cursor, WALK_VALUES_MAX, &count, &end);
-        if (code != CODE_NONE || count == 0)
+    enum code code;
+    do {
+        struct block block;
+        code = cursor_block(walk->cursor, WALK_VALUES_MAX, &block);
+        if (code != CODE_NONE || block.count == 0)
             return code;
-        for (; count > 0; count--) {
+        for (; block.count > 0 && code == CODE_NONE; block.count--)
             code = walk_item(walk, node, depth);
-            if (code != CODE_NONE)
-                return code;
-        }
-        if (end != NULL && end != walk->cursor->at)
-            return CODE_DECODE_VALUE;
-    }
+        if (code == CODE_NONE)
+            code = cursor_block_ends(walk->cursor, &block);
+    } while (code == CODE_NONE);
+    return code;
 }
 
 static enum code walk_union(const struct walk *walk, const struct schema_node *node, unsigned depth)

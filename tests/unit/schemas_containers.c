@@ -28,12 +28,11 @@ typedef void value_fn(void *arg, const struct schema_node *schema, struct text v
 static enum code read_metadata(struct container *container)
 {
     for (;;) {
-        uint32_t count;
-        const unsigned char *end;
-        enum code code = cursor_block(&container->at, 100, &count, &end);
-        if (code != CODE_NONE || count == 0)
+        struct block block;
+        enum code code = cursor_block(&container->at, 100, &block);
+        if (code != CODE_NONE || block.count == 0)
             return code;
-        for (; count > 0; count--) {
+        for (; block.count > 0; block.count--) {
             struct text key, value;
             if ((code = cursor_text(&container->at, EVENT_SIZE_MAX, &key)) != CODE_NONE ||
                 (code = cursor_bytes(&container->at, EVENT_SIZE_MAX, &value)) != CODE_NONE)
