@@ -1,5 +1,5 @@
 /*
- * lens-sim [--seeds N] [--first S] [--faults N] [--bug NAME] [--trace]: runs the loop of accrue in a simulated world.
+ * lens-sim [--seeds N] [--first S] [--faults N] [--bug NAME] [--trace]: runs the loops of accrue and of the relay in a simulated world.
  * A failing seed is printed; run again with --seeds 1 --first SEED --trace to see what happened.
  */
 #include "tests/sim/world.h"
@@ -29,7 +29,7 @@ int main(int argc, char **argv)
                                              { "trace", no_argument, NULL, 't' },
                                              { NULL, 0, NULL, 0 } };
     long long seeds = 1000, first = 1;
-    int faults = 6;
+    int faults = 8;
     enum sim_bug bug = BUG_NONE;
     struct sim_world *world = calloc(1, sizeof *world);
     bool trace = false;

@@ -17,6 +17,11 @@ const char *const sim_bug_names[BUGS] = {
     [BUG_WALL_EXPIRY] = "wall-expiry",
     [BUG_IDLE_UNCHECKED] = "idle-unchecked",
     [BUG_REDIS_UNGUARDED] = "redis-unguarded",
+    [BUG_RELAY_APART] = "relay-apart",
+    [BUG_RELAY_FIRST] = "relay-first",
+    [BUG_RELAY_UNSETTLED] = "relay-unsettled",
+    [BUG_RELAY_UNFENCED] = "relay-unfenced",
+    [BUG_RELAY_CUT] = "relay-cut",
 };
 
 /* splitmix64 */
@@ -143,10 +148,14 @@ static void world_fault(struct sim_world *world)
     static const char *const names[] = { "kill",      "pause and replace", "rebalance", "wipe redis", "redis back one",
                                          "redis far back", "postgres back one", "postgres far back", "postgres down",
                                          "redis down", "time passes" };
-    uint32_t kind = sim_random(world, sizeof names / sizeof names[0]);
-    sim_say(world, "!! %s", names[kind]);
+    uint32_t count = sizeof names / sizeof names[0], kind = sim_random(world, count + SIM_RELAY_FAULTS);
+    sim_say(world, "!! %s", kind < count ? names[kind] : sim_relay_faults[kind - count]);
     world->faults_left--;
     world->faults_done++;
+    if (kind >= count) {
+        sim_relay_fault(world, kind - count);
+        return;
+    }
     int client = random_owner(world);
     switch (kind) {
     case 0:
@@ -234,19 +243,28 @@ static void client_step(struct sim_world *world, struct sim_client *client)
     }
 }
 
-static void step(struct sim_world *world)
+void sim_step(struct sim_world *world)
 {
     world->step++;
     world->now_ms++;
     late_arrivals(world);
+    sim_txns_expire(world);
     if (world->faults_left > 0 && sim_random(world, 1000) < (uint32_t)world->fault_per_mille)
         world_fault(world);
-    int ready[SIM_CLIENTS_MAX], count = 0;
+    int ready[SIM_CLIENTS_MAX + SIM_RELAYS_MAX], count = 0;
     for (int i = 0; i < world->client_count; i++)
         if (world->clients[i]->alive && world->clients[i]->asleep_until <= world->step)
             ready[count++] = i;
-    if (count > 0)
-        client_step(world, world->clients[ready[sim_random(world, (uint32_t)count)]]);
+    for (int i = 0; i < world->relay_count; i++)
+        if (world->relays[i]->alive && world->relays[i]->asleep_until <= world->step)
+            ready[count++] = SIM_CLIENTS_MAX + i;
+    if (count == 0)
+        return;
+    int chosen = ready[sim_random(world, (uint32_t)count)];
+    if (chosen < SIM_CLIENTS_MAX)
+        client_step(world, world->clients[chosen]);
+    else
+        sim_relay_step(world, world->relays[chosen - SIM_CLIENTS_MAX]);
 }
 
 static bool is_quiet(const struct sim_world *world)
@@ -261,7 +279,7 @@ static bool is_quiet(const struct sim_world *world)
     for (int i = 0; i < world->client_count; i++)
         if (world->clients[i]->alive && world->clients[i]->asleep_until > world->step)
             return false;
-    return world->late_count == 0;
+    return world->late_count == 0 && sim_relays_quiet(world);
 }
 
 /* ---- one run ---- */
@@ -298,6 +316,7 @@ static void world_open(struct sim_world *world, uint64_t seed, enum sim_bug bug,
     struct sim_client *first = spawn(world), *second = sim_random(world, 2) == 0 ? spawn(world) : first;
     for (int32_t p = 0; p < SIM_PARTITIONS; p++)
         sim_assign(world, p, (p == 0 ? first : second)->number, 0);
+    sim_relays_open(world);
 }
 
 static void run_close(struct sim_world *world)
@@ -306,6 +325,7 @@ static void run_close(struct sim_world *world)
         accrue_done(&world->clients[i]->accrue);
         free(world->clients[i]);
     }
+    sim_relays_close(world);
     for (size_t i = 0; i < world->late_count; i++)
         free(world->late[i].flush);
     arena_done(&world->memory);
@@ -317,21 +337,24 @@ bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int fault
                               .calendar = world->calendar,
                               .postgres_history = world->postgres_history,
                               .redis_history = world->redis_history,
+                              .broker.records = world->broker.records,
                               .trace = world->trace };
     memset(world, 0, sizeof *world);
     world->codec = kept.codec;
     world->calendar = kept.calendar;
     world->postgres_history = kept.postgres_history;
     world->redis_history = kept.redis_history;
+    world->broker.records = kept.broker.records;
     world->trace = kept.trace;
     if (world->postgres_history == NULL) {
         world->postgres_history = malloc(SIM_HISTORY_MAX * sizeof *world->postgres_history);
         world->redis_history = malloc(SIM_HISTORY_MAX * sizeof *world->redis_history);
+        world->broker.records = malloc(SIM_RELAYED_MAX * sizeof *world->broker.records);
     }
     world_open(world, seed, bug, faults);
     int64_t quiet = 0, bound = 0;
     while (quiet < 300 && bound < SETTLE_STEPS_MAX) {
-        step(world);
+        sim_step(world);
         if (world->bad[0] == '\0')
             sim_check_instant(world);
         if (world->faults_left > 0 && world->step > 1500)
@@ -342,6 +365,7 @@ bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int fault
     if (bound >= SETTLE_STEPS_MAX)
         sim_bad(world, "not quiet after %d steps", SETTLE_STEPS_MAX);
     sim_check(world);
+    sim_check_relayed(world);
     run_close(world);
     return world->bad[0] == '\0';
 }
@@ -352,5 +376,6 @@ void sim_world_done(struct sim_world *world)
     calendar_free(world->calendar);
     free(world->postgres_history);
     free(world->redis_history);
+    free(world->broker.records);
     free(world->trace);
 }

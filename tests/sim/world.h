@@ -1,13 +1,16 @@
 /*
- * world.h - a simulated Kafka, Postgres and Redis around the real loop of accrue: one thread, no real time, one seed.
+ * world.h - a simulated Kafka, Postgres and Redis around the real loops of accrue and of the relay: one thread, no real time,
+ *         one seed.
  * Shape:  a seed chooses the log of each partition, batch sizes, the schedule and the faults. The stores keep what they were
- *         given and every state they were ever in, so that they can be rolled back. A crash leaves accrue_step by longjmp
- *         at any call to a store; what is remembered dies with it, what the stores hold stays.
+ *         given and every state they were ever in, so that they can be rolled back. A crash leaves accrue_step (relay_step)
+ *         by longjmp at any call to a store; what is remembered dies with it, what the stores hold stays. A relay may also be
+ *         paused in the middle of its transaction, while all others go on.
  * Source: DESIGN 5; the faults and invariants are those of the executable model that the protocol was checked with.
  */
 #pragma once
 
 #include "consumers/accrue/accrue.h"
+#include "consumers/accrue/relay.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -24,6 +27,10 @@ enum {
     SIM_VALUE_SIZE = 512,
     SIM_NAME_SIZE = 16,
     SIM_TRACE_SIZE = 1 << 18,
+    SIM_RELAYS_MAX = 64,     /* relay processes that ever lived in a run */
+    SIM_INSTANCES_MAX = 16,  /* names that they bore, each with its transactional id */
+    SIM_TXNS_MAX = 1024,
+    SIM_RELAYED_MAX = 4096,  /* records of ledger and dead-letter, aborted ones too */
 };
 
 /* ---- the log ---- */
@@ -138,6 +145,56 @@ struct sim_client {
     bool hot_lost;
 };
 
+/* ---- where the relay writes ---- */
+
+enum sim_txn_state { TXN_OPEN, TXN_COMMITTED, TXN_ABORTED };
+
+struct sim_txn {
+    enum sim_txn_state state;
+    int instance, epoch;
+    int64_t begun_at; /* step */
+    int64_t progress[SIM_PARTITIONS]; /* sent with it; -1: none */
+};
+
+/* A record of ledger or dead-letter. */
+struct sim_relayed {
+    char kind; /* L posting, D dead letter, T tick */
+    int32_t partition;
+    int64_t offset, points; /* points: of a tick its time */
+    int32_t seq;
+    char id[SIM_NAME_SIZE];
+    int txn;
+};
+
+struct sim_broker {
+    struct sim_txn txns[SIM_TXNS_MAX];
+    int txn_count;
+    struct sim_relayed *records; /* SIM_RELAYED_MAX */
+    size_t record_count;
+    int64_t progress[SIM_PARTITIONS]; /* the group's committed offsets; -1: none, or expired */
+    int epoch[SIM_INSTANCES_MAX];     /* of each transactional id */
+    int member[SIM_INSTANCES_MAX];    /* the relay that joined last under the name */
+    int owner[SIM_PARTITIONS];        /* instance */
+    int generation, instance_count;
+};
+
+struct sim_relay {
+    struct sim_world *world;
+    int number, instance;
+    bool alive;
+    int64_t asleep_until, notices_at; /* steps */
+    struct relay relay;
+    bool told[SIM_PARTITIONS], has_assignment, changed_lost;
+    int generation; /* as it was told */
+    struct bus_position changed[SIM_PARTITIONS];
+    size_t changed_count;
+    int epoch; /* of its producer */
+    int txn;   /* -1: none is open */
+    bool is_dead; /* the producer has had a fatal error */
+    int64_t peeked[SIM_PARTITIONS]; /* BUG_RELAY_FIRST: the progress before the producer was opened */
+    bool has_peeked;
+};
+
 /* The known bugs that can be planted, each behind a switch, to show that the simulation finds them. */
 enum sim_bug {
     BUG_NONE,
@@ -149,6 +206,11 @@ enum sim_bug {
     BUG_WALL_EXPIRY,     /* holding ends by the wall clock */
     BUG_IDLE_UNCHECKED,  /* idle partitions are not looked at */
     BUG_REDIS_UNGUARDED, /* Redis takes a batch wherever it stands */
+    BUG_RELAY_APART,     /* the relay's progress is written outside its transaction */
+    BUG_RELAY_FIRST,     /* ... is read before the producer is opened */
+    BUG_RELAY_UNSETTLED, /* ... is read though a transaction with it is open */
+    BUG_RELAY_UNFENCED,  /* offsets are taken under any generation of the group */
+    BUG_RELAY_CUT,       /* a slice ends between two rows of one offset */
     BUGS,
 };
 extern const char *const sim_bug_names[BUGS];
@@ -181,6 +243,17 @@ struct sim_world {
     size_t late_count;
     jmp_buf crash;
     struct sim_client *running;
+    struct sim_broker broker;
+    struct sim_relay *relays[SIM_RELAYS_MAX];
+    int relay_count;
+    struct {
+        int64_t at_step;
+        int txn;
+    } late_commits[SIM_LATE_MAX];
+    size_t late_commit_count;
+    bool is_nested; /* a paused relay looks on */
+    jmp_buf relay_crash;
+    struct sim_relay *running_relay;
     struct arena memory; /* rows and kept records */
     char *trace;
     size_t trace_size;
@@ -212,6 +285,27 @@ enum store_reply sim_postgres_commit(struct sim_world *world, struct sim_flush *
 void sim_postgres_remember(struct sim_world *world);
 void sim_redis_remember(struct sim_world *world);
 
+/* relay.c: the relay's processes, its group and its view of Postgres. */
+void sim_relays_open(struct sim_world *world);
+void sim_relays_close(struct sim_world *world);
+/* Steps that one. */
+void sim_relay_step(struct sim_world *world, struct sim_relay *relay);
+enum { SIM_RELAY_FAULTS = 5 };
+extern const char *const sim_relay_faults[SIM_RELAY_FAULTS];
+void sim_relay_fault(struct sim_world *world, uint32_t which);
+bool sim_relays_quiet(const struct sim_world *world);
+void sim_check_relayed(struct sim_world *world);
+enum sim_fault sim_relay_call(struct sim_relay *relay, const char *what, bool writes);
+void sim_relay_crash_if(struct sim_relay *relay, enum sim_fault fault, enum sim_fault when);
+/* relay_broker.c: transactions, as a broker sees them. */
+enum ll_status sim_producer_open(void *arg, struct bus_producer *ret, struct ll_err *err);
+bool sim_txn_end(struct sim_world *world, int txn, enum sim_txn_state state);
+/* Ends what is open for too long. */
+void sim_txns_expire(struct sim_world *world);
+bool sim_is_fenced(const struct sim_relay *relay);
+
+/* run.c: everybody but a relay that is paused goes on. */
+void sim_step(struct sim_world *world);
 /* run.c: one seed from its beginning to a quiet end, then every invariant. True: all hold. */
 bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults);
 void sim_world_done(struct sim_world *world);
