@@ -161,9 +161,9 @@ static void check_weather(void *arg, const struct schema_node *schema, struct te
     json_t *want = json_loadf(arg, JSON_DISABLE_EOF_CHECK, NULL);
     const unsigned char *begin = (const unsigned char *)value.data;
     struct cursor cursor = {begin, begin + value.size};
-    struct text station;
-    int64_t time;
-    int32_t temp;
+    struct text station = {0};
+    int64_t time = 0;
+    int32_t temp = 0;
     (void)schema;
     cr_assert_eq(cursor_text(&cursor, 100, &station), CODE_NONE);
     cr_assert_eq(cursor_long(&cursor, &time), CODE_NONE);
