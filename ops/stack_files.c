@@ -233,7 +233,7 @@ struct values {
     char name[32], kafka[16], controller[16], redis[16], postgres[16], cluster[32], user[128],
         socket[VALUE_SIZE], redis_socket[VALUE_SIZE], config[VALUE_SIZE], digest[32];
 };
-enum { BLANK_COUNT = 18 };
+enum { BLANK_COUNT = 19 };
 
 static void fill_values(const struct stack *stack, struct values *v)
 {
@@ -332,6 +332,7 @@ enum ll_status stack_write(struct stack *stack, const struct stack_options *opti
         { "JAVA", stack->java },
         { "JARS", stack->jars },
         { "JVM", jvm_options(options->bench) },
+        { "SHARED_BUFFERS", options->bench ? "1GB" : "256MB" },
         { "CLUSTER_ID", v.cluster },
         { "KAFKA_PORT", v.kafka },
         { "REDIS_PORT", v.redis },
