@@ -22,7 +22,9 @@ struct codec;         /* all schemas of ours, the id table, the programs compile
 struct codec_scratch; /* arrays of the event last read with it; one per thread and per event that must live at once */
 struct registry;      /* schemas/registry.h; NULL: the local id table alone */
 
-/* Loads every .avsc and ids.conf from dir; compiles own-to-own programs. registry is borrowed for the codec's life. */
+/* Loads every .avsc and ids.conf from dir; compiles own-to-own programs. registry is borrowed for the codec's life.
+ * LL_FATAL: files that do not fit together, or an id that means another schema in the registry; LL_RETRY: the registry,
+ * which is asked for that, does not answer. */
 enum ll_status codec_new(const char *dir, struct registry *registry, struct codec **ret, struct ll_err *err);
 void codec_free(struct codec *codec);
 
