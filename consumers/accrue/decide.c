@@ -64,9 +64,13 @@ enum ll_status decide_decode(struct codec *codec, struct codec_scratch *scratch,
                              struct ll_err *err)
 {
     struct event event;
-    input->is_control = codec_schema_id(input->value, &input->code) == codec_own_id(codec, EVENT_CONTROL);
-    enum event_kind kind = input->is_control ? EVENT_CONTROL : EVENT_TRANSACTION_VALID;
-    enum ll_status status = codec_read(codec, kind, input->value, scratch, &event, &input->code, err);
+    enum event_kind kind;
+    enum ll_status status = codec_kind(codec, input->value, &kind, &input->code, err);
+    input->is_control = status == LL_OK && kind == EVENT_CONTROL;
+    if (status == LL_OK) {
+        kind = input->is_control ? EVENT_CONTROL : EVENT_TRANSACTION_VALID;
+        status = codec_read(codec, kind, input->value, scratch, &event, &input->code, err);
+    }
     if (status == LL_POISON) {
         input->is_control = false;
         return LL_OK;
