@@ -112,7 +112,7 @@ const struct setting config_settings[] = {
     INT_ROW(accrue, metrics_port, 0, 0, 65535, NULL,
             "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
 
-    LONG_ROW(relay, poll_ms, 100, 1, 60000, "ms", "between looks for committed rows while there are none"),
+    LONG_ROW(relay, poll_ms, 50, 1, 60000, "ms", "between looks for committed rows while there are none"),
     LONG_ROW(relay, slice_rows, 10000, 1, 1000000, "rows",
              "of one partition in one Kafka transaction; rows of one offset are never parted"),
     INT_ROW(relay, metrics_port, 0, 0, 65535, NULL,

@@ -104,6 +104,13 @@ static enum store_reply open_slice(struct relay_postgres *store, int32_t partiti
     return STORE_OK;
 }
 
+static const char *const code_text[] = {
+    NULL,
+#define X(name, severity, scope, meaning, next) #name,
+    CODE_TABLE(X)
+#undef X
+};
+
 /* text[] of names. A name that is none of ours is left out: this program is older than the row. */
 static uint64_t codes_of(struct text array)
 {
@@ -113,9 +120,10 @@ static uint64_t codes_of(struct text array)
         return 0;
     cursor.at += 20;
     while (!cursor.bad && cursor.at < cursor.end) {
-        enum code code = code_find(take_text(&cursor));
-        if (code != CODE_NONE)
-            set |= code_bit(code);
+        struct text name = take_text(&cursor);
+        for (int code = 1; code < CODE_COUNT; code++)
+            if (text_equal(name, text_of(code_text[code])))
+                set |= code_bit((enum code)code);
     }
     return set;
 }
