@@ -454,6 +454,18 @@ static enum store_reply over(struct ledger_postgres *store, enum store_reply rep
     return reply;
 }
 
+/* Without its session the server rolls back, unless the commit has been sent. */
+void ledger_flush_abandon(void *self)
+{
+    struct ledger_postgres *store = self;
+    if (store->flush.stage == FLUSH_NONE)
+        return;
+    store->flush.stage = FLUSH_NONE;
+    store->flush.parts = NULL;
+    store->flush.count = 0;
+    postgres_link_drop(&store->writes);
+}
+
 enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err)
 {
     struct ledger_postgres *store = self;

@@ -142,6 +142,7 @@ static const struct ledger_ops ops = {
     .rules = rules,
     .flush_begin = ledger_flush_begin,
     .flush_poll = ledger_flush_poll,
+    .flush_abandon = ledger_flush_abandon,
     .marks = marks,
     .close = close_store,
 };

@@ -78,6 +78,7 @@ enum store_reply ledger_balances(void *self, const struct ledger_view *view, con
 
 enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts, size_t count, struct ll_err *err);
 enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err);
+void ledger_flush_abandon(void *self);
 void ledger_flush_done(struct ledger_flush *flush);
 
 /* ledger_rows.c: rows of the other tables, as posting_write does it. */

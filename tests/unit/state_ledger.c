@@ -356,6 +356,25 @@ Test(ledger, a_backend_that_dies_in_a_flush_leaves_nothing)
     close_ledger(&ledger);
 }
 
+Test(ledger, an_abandoned_flush_leaves_nothing_and_the_next_one_works)
+{
+    struct config config = kit_config();
+    struct ledger ledger = open_ledger(&config);
+    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
+    struct row_buffer rows = { 0 };
+    struct ll_err err = { "" };
+    ledger.ops->flush_abandon(ledger.self); /* nothing is under way */
+    kit_posting(&rows, &config, 0, 0, 1, "C1");
+    struct ledger_part part = part_of(0, &claim, 1, &rows);
+    cr_assert_eq(ledger.ops->flush_begin(ledger.self, &part, 1, &err), STORE_OK, "%s", err.text);
+    ledger.ops->flush_abandon(ledger.self);
+    cr_expect_eq(rows_in(&config), 0);
+    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
+    cr_expect_eq(rows_in(&config), 1);
+    row_buffer_done(&rows);
+    close_ledger(&ledger);
+}
+
 Test(ledger, a_lost_read_connection_is_replaced)
 {
     struct config config = kit_config();
