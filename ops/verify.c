@@ -152,7 +152,7 @@ static enum ll_status run_checks(struct verify *verify, struct ll_err *err)
 {
     static enum ll_status (*const checks[])(struct verify *, struct ll_err *) = { verify_raw, verify_reference,
                                                                                   verify_counts, verify_redis,
-                                                                                  verify_fold };
+                                                                                  verify_fold, verify_relay };
     enum ll_status status = take_cut(verify, err);
     for (size_t i = 0; status == LL_OK && i < sizeof(checks) / sizeof(checks[0]); i++)
         status = checks[i](verify, err);

@@ -71,3 +71,5 @@ enum ll_status verify_counts(struct verify *verify, struct ll_err *err);
 enum ll_status verify_redis(struct verify *verify, struct ll_err *err);
 /* verify_fold.c: transactions.valid through the decision code, from nothing, gives the same ledger, refusals, holds and counts. */
 enum ll_status verify_fold(struct verify *verify, struct ll_err *err);
+/* verify_relay.c: what the relay has carried to ledger and dead-letter is what Postgres holds, each row once and in order. */
+enum ll_status verify_relay(struct verify *verify, struct ll_err *err);
