@@ -5,11 +5,11 @@ import collections
 import pytest
 
 import figures
-from stack import Stack
+from fresh import fresh_stack, stack  # noqa: F401 - a fixture
 
 
 @pytest.fixture(scope="module")
-def retail(stack: Stack, tmp_path_factory):
+def retail(stack, tmp_path_factory):  # noqa: F811
     """Real sales, imported and credited."""
     path = figures.retail_file(tmp_path_factory.mktemp("retail"))
     stack.lens("import", "online_retail", path)
@@ -81,18 +81,12 @@ def test_the_same_file_again_credits_nothing_again(retail):
 @pytest.fixture(scope="module")
 def generated(tmp_path_factory):
     """Synthetic sales with a defect in one of twenty, on a stack of their own."""
-    import conftest
-
-    stack = Stack(conftest._new_home())
     out = tmp_path_factory.mktemp("generated")
-    try:
-        stack.up()
+    with fresh_stack() as stack:
         stack.lens("generate", "--out", out, "--seed", "20110228", "--defects", "5")
         stack.lens("import", "header_lines", out)
         stack.lens("wait", "--timeout", "240")
         yield stack, figures.Truth(out)
-    finally:
-        conftest._finish(stack)
 
 
 def test_generated_sales_come_to_their_truth(generated):

@@ -2,11 +2,15 @@
 
 import json
 import os
+import pathlib
+import re
 import signal
+import subprocess
 
 import pytest
 
-from stack import wait_for
+from fresh import stack  # noqa: F401 - a fixture
+from stack import BIN, ROOT, wait_for
 
 READS = (["report"], ["customer", "C1"], ["ledger", "C1"], ["dlq", "list"], ["dlq", "stats"], ["verify"], ["wait", "--timeout", "2"])
 
@@ -104,6 +108,20 @@ def test_config_is_the_table_of_settings(stack):
     assert config["home"] == str(stack.home) and config["settings"]["accrue.flush_ms"]["unit"]
     defaults = stack.run("config", "--defaults")
     assert defaults.returncode == 0 and "flush_ms" in defaults.stdout
+
+
+def test_bench_measures_and_leaves_nothing(stack):
+    environment = {name: value for name, value in stack.environment().items() if name != "LENS_HOME"}
+    done = subprocess.run([BIN / "lens", "--json", "bench", "accrue", "--events", "20000", "--customers", "3000"], cwd=ROOT,
+                          env={**environment, "TMPDIR": "/tmp"}, text=True, capture_output=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["events"] == 20000 and result["events_per_second"] > 0
+    assert {"accrue", "kafka", "redis", "postgres", "total"} <= set(result["cpu_us_per_event"])
+    assert {"accrue", "kafka", "redis", "postgres"} <= set(result["rss_mb"])
+    assert result["points_agree"] and len(set(result["points"].values())) == 1
+    home = re.search(r"/tmp/lens-bench-\w+", done.stderr).group()
+    assert not pathlib.Path(home).exists()
 
 
 def test_services_that_are_away_are_named(home):

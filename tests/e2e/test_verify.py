@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from fresh import stack  # noqa: F401 - a fixture
 from stack import BIN, ROOT, wait_for
 
 
