@@ -16,16 +16,17 @@ static int load(struct bench *bench)
 {
     struct bench_truth truth;
     struct ll_err err = { "" };
-    enum ll_status status = bench_load(&bench->lens->config, bench->events, bench->seed, bench->customers, bench->valid,
-                                       bench->rate_per_s, &truth, &err);
+    enum ll_status status = bench_load(&bench->lens->config, bench->events, bench->seed, bench->customers,
+                                       bench->valid, bench->rate_per_s, &truth, &err);
     if (status != LL_OK)
         return lens_end(bench->lens, status, &err);
     double seconds = (double)(truth.elapsed_ms > 0 ? truth.elapsed_ms : 1) / 1000;
     if (bench->lens->json)
-        return lens_print_json(bench->lens, json_pack("{s:I, s:I, s:I, s:I, s:I, s:f}", "events", (json_int_t)truth.events,
-                                                      "anonymous", (json_int_t)truth.anonymous, "net_minor",
-                                                      (json_int_t)truth.net_minor, "points", (json_int_t)truth.points,
-                                                      "value_size", (json_int_t)truth.value_size, "seconds", seconds));
+        return lens_print_json(bench->lens,
+                               json_pack("{s:I, s:I, s:I, s:I, s:I, s:f}", "events", (json_int_t)truth.events,
+                                         "anonymous", (json_int_t)truth.anonymous, "net_minor",
+                                         (json_int_t)truth.net_minor, "points", (json_int_t)truth.points,
+                                         "value_size", (json_int_t)truth.value_size, "seconds", seconds));
     printf("%s events in %.1f s (%s a second), %s points must come out\n", lens_number(truth.events), seconds,
            lens_number((int64_t)((double)truth.events / seconds)), lens_number(truth.points));
     return LENS_DONE;
@@ -34,13 +35,15 @@ static int load(struct bench *bench)
 static int parse(struct lens *lens, int argc, char **argv, struct bench *ret)
 {
     static const struct option options[] = {
-        { "events", required_argument, NULL, 'e' },  { "customers", required_argument, NULL, 'c' },
-        { "rate", required_argument, NULL, 'r' },    { "seconds", required_argument, NULL, 's' },
-        { "seed", required_argument, NULL, 'd' },    { "keep", no_argument, NULL, 'k' },
-        { "valid", no_argument, NULL, 'v' },         { NULL, 0, NULL, 0 },
+        { "events", required_argument, NULL, 'e' }, { "customers", required_argument, NULL, 'c' },
+        { "rate", required_argument, NULL, 'r' },   { "seconds", required_argument, NULL, 's' },
+        { "seed", required_argument, NULL, 'd' },   { "keep", no_argument, NULL, 'k' },
+        { "valid", no_argument, NULL, 'v' },        { NULL, 0, NULL, 0 },
     };
     int64_t seed = 1;
-    *ret = (struct bench){ .lens = lens, .events = EVENTS, .customers = CUSTOMERS, .rate_per_s = -1, .seconds = SECONDS };
+    *ret = (struct bench){
+        .lens = lens, .events = EVENTS, .customers = CUSTOMERS, .rate_per_s = -1, .seconds = SECONDS
+    };
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         bool good = option != '?';
         if (option == 'e')
@@ -56,7 +59,8 @@ static int parse(struct lens *lens, int argc, char **argv, struct bench *ret)
         ret->keep = ret->keep || option == 'k';
         ret->valid = ret->valid || option == 'v';
         if (!good)
-            return option == '?' ? LENS_USAGE : lens_usage(lens, "\"%s\" is no number that fits here", optarg);
+            return option == '?' ? LENS_USAGE
+                                 : lens_usage(lens, "\"%s\" is no number that fits here", optarg);
     }
     ret->seed = (uint64_t)seed;
     return LENS_DONE;

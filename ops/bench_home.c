@@ -115,7 +115,8 @@ void bench_home_close(struct bench *bench)
     char *down[] = { lens, "down", bench->keep ? NULL : "--purge", NULL };
     int code = run(down, log, &err);
     if (code != 0)
-        lens_say(bench->lens, "`lens down` ended with %d: LENS_HOME=%s lens down --purge; its words are in %s", code,
+        lens_say(bench->lens,
+                 "`lens down` ended with %d: LENS_HOME=%s lens down --purge; its words are in %s", code,
                  bench->home, log);
     else {
         unlink(log);
@@ -150,8 +151,9 @@ pid_t bench_spawn_load(struct bench *bench, int64_t events, bool valid, struct l
     snprintf(rate, sizeof(rate), "%lld", (long long)bench->rate_per_s);
     snprintf(customers, sizeof(customers), "%lld", (long long)bench->customers);
     snprintf(seed, sizeof(seed), "%llu", (unsigned long long)bench->seed++);
-    char *argv[] = { program,       "bench",     "load",   "--events", count, "--rate", rate,
-                     "--customers", customers,   "--seed", seed,       valid ? "--valid" : NULL, NULL };
+    char *argv[] = { program, "bench",       "load",    "--events", count, "--rate",
+                     rate,    "--customers", customers, "--seed",   seed,  valid ? "--valid" : NULL,
+                     NULL };
     return start(argv, log, err);
 }
 

@@ -95,9 +95,11 @@ static enum ll_status prober_open(struct prober *prober, struct bench *bench, bo
     config = bench->lens->config;
     config.kafka.linger_ms = 0;
     *prober = (struct prober){ .bench = bench, .valid = valid };
-    enum ll_status status = topics_load(config_share_path(&config, "topics.conf", path, sizeof(path)), &topics, err);
+    enum ll_status status =
+        topics_load(config_share_path(&config, "topics.conf", path, sizeof(path)), &topics, err);
     if (status == LL_OK)
-        status = codec_new(config_share_path(&config, "schemas", path, sizeof(path)), NULL, &prober->codec, err);
+        status =
+            codec_new(config_share_path(&config, "schemas", path, sizeof(path)), NULL, &prober->codec, err);
     if (status == LL_OK)
         status = redis_open(&config, &prober->redis, err);
     if (status == LL_OK)
@@ -119,19 +121,32 @@ static enum ll_status send_probe(struct prober *prober, const char *id, int32_t 
 {
     const struct config *config = &prober->bench->lens->config;
     struct clock_source clock = clock_real();
-    struct line line = { .line_no = 1, .product_id = TEXT("P00001"), .quantity = 1, .unit_price_minor = 5000,
+    struct line line = { .line_no = 1,
+                         .product_id = TEXT("P00001"),
+                         .quantity = 1,
+                         .unit_price_minor = 5000,
                          .amount_minor = 5000 };
     struct event event = { .kind = prober->valid ? EVENT_TRANSACTION_VALID : EVENT_TRANSACTION };
     struct transaction *t = &event.transaction;
-    *t = (struct transaction){ .transaction_id = text_of(id), .type = TRANSACTION_SALE, .customer_id = text_of(id),
-                               .event_time_ms = clock.wall_ms(clock.self), .store_id = TEXT("S0001"),
-                               .currency = text_of(config->program.currency), .has_total = true, .total_minor = 5000,
-                               .source = TEXT("bench"), .source_ref = TEXT("probe"), .lines = &line, .line_count = 1,
-                               .raw_topic = text_of(topic_name(TOPIC_TRANSACTIONS)), .raw_partition = partition,
+    *t = (struct transaction){ .transaction_id = text_of(id),
+                               .type = TRANSACTION_SALE,
+                               .customer_id = text_of(id),
+                               .event_time_ms = clock.wall_ms(clock.self),
+                               .store_id = TEXT("S0001"),
+                               .currency = text_of(config->program.currency),
+                               .has_total = true,
+                               .total_minor = 5000,
+                               .source = TEXT("bench"),
+                               .source_ref = TEXT("probe"),
+                               .lines = &line,
+                               .line_count = 1,
+                               .raw_topic = text_of(topic_name(TOPIC_TRANSACTIONS)),
+                               .raw_partition = partition,
                                .raw_offset = prober->number };
     t->content_hash = transaction_content_hash(t);
     char value[1024];
-    struct bus_out out = { .topic = prober->valid ? TOPIC_TRANSACTIONS_VALID : TOPIC_TRANSACTIONS, .partition = partition,
+    struct bus_out out = { .topic = prober->valid ? TOPIC_TRANSACTIONS_VALID : TOPIC_TRANSACTIONS,
+                           .partition = partition,
                            .key = text_of(id) };
     out.value = (struct text){ value, (uint32_t)codec_write(prober->codec, &event, value, sizeof(value)) };
     return prober->producer.ops->send(prober->producer.self, &out, err);
@@ -148,8 +163,8 @@ static enum ll_status probe(struct prober *prober, bool keep, struct ll_err *err
     enum ll_status status = send_probe(prober, id, partition, err);
     while (status == LL_OK && !found && now_us() - begun_us < PROBE_LOST_MS * 1000) {
         pause_us(PROBE_LOOK_US);
-        status = redis_balance(prober->redis, prober->bench->lens->config.program.run, partition, text_of(id), &points,
-                               &found, err);
+        status = redis_balance(prober->redis, prober->bench->lens->config.program.run, partition, text_of(id),
+                               &points, &found, err);
     }
     int64_t took_us = now_us() - begun_us;
     if (status == LL_OK && keep && found)
@@ -161,7 +176,8 @@ static enum ll_status probe(struct prober *prober, bool keep, struct ll_err *err
 }
 
 /* Probes for so long beside a load of rate_per_s; the first seconds do not count. */
-static enum ll_status probe_under_load(struct bench *bench, bool valid, struct prober *prober, struct ll_err *err)
+static enum ll_status probe_under_load(struct bench *bench, bool valid, struct prober *prober,
+                                       struct ll_err *err)
 {
     int64_t events = bench->rate_per_s * (bench->seconds + WARM_MS / 1000 + 1);
     pid_t load = events == 0 ? 0 : bench_spawn_load(bench, events, valid, err);
@@ -180,7 +196,8 @@ static enum ll_status probe_under_load(struct bench *bench, bool valid, struct p
         if (process_stopping())
             status = ll_fail(err, LL_FATAL, "interrupted");
         lens_progress(bench->lens, "%s events/s onto %s, %zu probes", lens_number(bench->rate_per_s),
-                      topic_name(valid ? TOPIC_TRANSACTIONS_VALID : TOPIC_TRANSACTIONS), prober->samples.count);
+                      topic_name(valid ? TOPIC_TRANSACTIONS_VALID : TOPIC_TRANSACTIONS),
+                      prober->samples.count);
     }
     lens_progress_end(bench->lens);
     bench_stop(load);
@@ -191,8 +208,8 @@ static json_t *samples_json(struct samples *samples, double goal_p50, double goa
 {
     return json_pack("{s:I, s:I, s:f, s:f, s:f, s:f, s:f}", "probes", (json_int_t)samples->count, "lost",
                      (json_int_t)samples->lost, "p50_ms", percentile_ms(samples, 0.5), "p99_ms",
-                     percentile_ms(samples, 0.99), "max_ms", percentile_ms(samples, 1), "goal_p50_ms", goal_p50,
-                     "goal_p99_ms", goal_p99);
+                     percentile_ms(samples, 0.99), "max_ms", percentile_ms(samples, 1), "goal_p50_ms",
+                     goal_p50, "goal_p99_ms", goal_p99);
 }
 
 static void samples_row(struct table *table, const char *name, struct samples *samples)
@@ -228,12 +245,13 @@ int bench_latency(struct bench *bench)
         json_t *rss = json_object();
         for (size_t i = 0; i < OWN_SERVICES; i++)
             json_object_set_new(rss, stack_name(own_services[i]), json_real((double)rss_kib[i] / 1024));
-        code = lens_print_json(lens, json_pack("{s:s, s:I, s:o, s:o, s:o}", "bench", "latency", "events_per_second",
-                                               (json_int_t)bench->rate_per_s, "from_valid",
-                                               samples_json(&valid.samples, 5, 10), "from_raw",
+        code = lens_print_json(lens, json_pack("{s:s, s:I, s:o, s:o, s:o}", "bench", "latency",
+                                               "events_per_second", (json_int_t)bench->rate_per_s,
+                                               "from_valid", samples_json(&valid.samples, 5, 10), "from_raw",
                                                samples_json(&raw.samples, 5, 10), "rss_mb", rss));
     } else if (code == LENS_DONE) {
-        printf("from produce to visible in Redis, beside %s events/s, %lld s each (goal: p50 5 ms, p99 10 ms)\n\n",
+        printf("from produce to visible in Redis, beside %s events/s, %lld s each (goal: p50 5 ms, p99 10 "
+               "ms)\n\n",
                lens_number(bench->rate_per_s), (long long)bench->seconds);
         struct table *table = table_new("PRODUCED TO|>PROBES|>P50 MS|>P99 MS|>MAX MS|>LOST");
         samples_row(table, topic_name(TOPIC_TRANSACTIONS_VALID), &valid.samples);
@@ -264,7 +282,8 @@ static enum ll_status credited(struct recovery *r, int64_t *ret, struct ll_err *
 {
     struct postgres_rows *rows = NULL;
     enum ll_status status = postgres_query(
-        r->postgres, "select coalesce(sum(credited), 0)::int8 as value from loyalty.partitions", NULL, 0, &rows, err);
+        r->postgres, "select coalesce(sum(credited), 0)::int8 as value from loyalty.partitions", NULL, 0,
+        &rows, err);
     if (status == LL_OK)
         *ret = postgres_rows_int(rows, 0, "value");
     if (rows != NULL)
@@ -278,7 +297,8 @@ static enum ll_status shown(struct recovery *r, int64_t *ret, struct ll_err *err
     *ret = 0;
     for (int32_t p = 0; p < r->partitions; p++) {
         int64_t epoch = -1, next = -1;
-        enum ll_status status = redis_mark(r->redis, r->bench->lens->config.program.run, p, &epoch, &next, err);
+        enum ll_status status =
+            redis_mark(r->redis, r->bench->lens->config.program.run, p, &epoch, &next, err);
         if (status != LL_OK)
             return status;
         *ret += next > 0 ? next : 0;
@@ -314,7 +334,8 @@ static enum ll_status one_kill(struct recovery *r, struct ll_err *err)
         }
     }
     if (status == LL_OK && !(in_redis && in_postgres))
-        return ll_fail(err, LL_FATAL, "no event was credited for %d s after kill -9 of accrue", READY_MS_MAX / 1000);
+        return ll_fail(err, LL_FATAL, "no event was credited for %d s after kill -9 of accrue",
+                       READY_MS_MAX / 1000);
     return status;
 }
 
@@ -350,7 +371,8 @@ static enum ll_status recover(struct recovery *r, struct ll_err *err)
     char path[PATH_SIZE];
     enum ll_status status = bench_home_open(bench, false, err);
     if (status == LL_OK)
-        status = topics_load(config_share_path(&bench->lens->config, "topics.conf", path, sizeof(path)), &topics, err);
+        status = topics_load(config_share_path(&bench->lens->config, "topics.conf", path, sizeof(path)),
+                             &topics, err);
     for (size_t i = 0; status == LL_OK && i < OWN_SERVICES; i++)
         status = time_start(r, i, err);
     if (status == LL_OK)
@@ -387,12 +409,14 @@ int bench_recovery(struct bench *bench)
             json_object_set_new(start, stack_name(own_services[i]), json_real(r.start_ms[i]));
         code = lens_print_json(
             lens, json_pack("{s:s, s:I, s:I, s:{s:f, s:f}, s:{s:f, s:f}, s:f, s:o}", "bench", "recovery",
-                            "events_per_second", (json_int_t)bench->rate_per_s, "kills", (json_int_t)r.postgres_us.count,
-                            "redis_ms", "p50", percentile_ms(&r.redis_us, 0.5), "max", percentile_ms(&r.redis_us, 1),
+                            "events_per_second", (json_int_t)bench->rate_per_s, "kills",
+                            (json_int_t)r.postgres_us.count, "redis_ms", "p50",
+                            percentile_ms(&r.redis_us, 0.5), "max", percentile_ms(&r.redis_us, 1),
                             "postgres_ms", "p50", percentile_ms(&r.postgres_us, 0.5), "max",
                             percentile_ms(&r.postgres_us, 1), "goal_ms", 2000.0, "start_ms", start));
     } else if (code == LENS_DONE) {
-        printf("from kill -9 of accrue to the next credited event, beside %s events/s, %zu kills (goal: below 2 s)\n\n",
+        printf("from kill -9 of accrue to the next credited event, beside %s events/s, %zu kills (goal: "
+               "below 2 s)\n\n",
                lens_number(bench->rate_per_s), r.postgres_us.count);
         struct table *table = table_new("SEEN IN|>KILLS|>P50 MS|>P99 MS|>MAX MS|>LOST");
         samples_row(table, "Redis", &r.redis_us);
@@ -400,7 +424,8 @@ int bench_recovery(struct bench *bench)
         table_print(table, 0, stdout);
         fputc('\n', stdout);
         for (size_t i = 0; i < OWN_SERVICES; i++)
-            printf("lens-%s: ready %.0f ms after its start (goal: below 100)\n", stack_name(own_services[i]), r.start_ms[i]);
+            printf("lens-%s: ready %.0f ms after its start (goal: below 100)\n", stack_name(own_services[i]),
+                   r.start_ms[i]);
     }
     if (r.redis != NULL)
         redis_close(r.redis);

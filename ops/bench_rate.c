@@ -96,8 +96,8 @@ static enum ll_status wait_credited(struct rate *rate, struct ll_err *err)
     int64_t begun_ms = steady_ms(), moved_ms = begun_ms, credited = 0, before = -1;
     while (credited < rate->truth.events) {
         machine_pause_ms(ASK_MS);
-        enum ll_status status =
-            one_int(rate, "select coalesce(sum(credited), 0)::int8 as value from loyalty.partitions", &credited, err);
+        enum ll_status status = one_int(
+            rate, "select coalesce(sum(credited), 0)::int8 as value from loyalty.partitions", &credited, err);
         if (status == LL_OK)
             status = died(rate, err);
         if (status != LL_OK)
@@ -109,8 +109,10 @@ static enum ll_status wait_credited(struct rate *rate, struct ll_err *err)
             moved_ms = now_ms;
         before = credited;
         if (now_ms - moved_ms > STALL_MS)
-            return ll_fail(err, LL_FATAL, "%lld of %lld events are credited, and for %d s no other was; logs are in %s/log (--keep)",
-                           (long long)credited, (long long)rate->truth.events, STALL_MS / 1000, rate->bench->home);
+            return ll_fail(
+                err, LL_FATAL,
+                "%lld of %lld events are credited, and for %d s no other was; logs are in %s/log (--keep)",
+                (long long)credited, (long long)rate->truth.events, STALL_MS / 1000, rate->bench->home);
         lens_progress(rate->bench->lens, "%s of %s events credited, %.1f s", lens_number(credited),
                       lens_number(rate->truth.events), (double)(now_ms - begun_ms) / 1000);
     }
@@ -130,11 +132,13 @@ static enum ll_status check_sums(struct rate *rate, struct ll_err *err)
     struct redis *redis = NULL;
     struct topics topics;
     char path[PATH_SIZE];
-    enum ll_status status = topics_load(config_share_path(config, "topics.conf", path, sizeof(path)), &topics, err);
+    enum ll_status status =
+        topics_load(config_share_path(config, "topics.conf", path, sizeof(path)), &topics, err);
     if (status == LL_OK)
         status = one_int(rate, "select count(*) as value from loyalty.postings", &rate->ledger_rows, err);
     if (status == LL_OK)
-        status = one_int(rate, "select coalesce(sum(points), 0)::int8 as value from loyalty.postings", &rate->ledger_points, err);
+        status = one_int(rate, "select coalesce(sum(points), 0)::int8 as value from loyalty.postings",
+                         &rate->ledger_points, err);
     if (status == LL_OK)
         status = one_int(rate, "select coalesce(sum(points_balance), 0)::int8 as value from loyalty.accounts",
                          &rate->account_points, err);
@@ -172,16 +176,17 @@ static int print_json(const struct rate *rate, int64_t events_per_s)
     }
     json_object_set_new(cpu, "total", json_real(per_event(rate, total_us)));
     json_t *to = json_pack("{s:s, s:I, s:I, s:f, s:I, s:I, s:o, s:o, s:o}", "bench", rate->name, "events",
-                           (json_int_t)rate->truth.events, "customers", (json_int_t)rate->bench->customers, "seconds",
-                           (double)rate->ms / 1000, "events_per_second", (json_int_t)events_per_s, "floor_per_second",
-                           (json_int_t)rate->floor_per_s, "cpu_us_per_event", cpu, "rss_mb", rss,
-                           "cpu_us_per_event_by_thread", threads);
+                           (json_int_t)rate->truth.events, "customers", (json_int_t)rate->bench->customers,
+                           "seconds", (double)rate->ms / 1000, "events_per_second", (json_int_t)events_per_s,
+                           "floor_per_second", (json_int_t)rate->floor_per_s, "cpu_us_per_event", cpu,
+                           "rss_mb", rss, "cpu_us_per_event_by_thread", threads);
     json_object_set_new(to, "event_size", json_integer(rate->truth.value_size / rate->truth.events));
     json_object_set_new(to, "load_seconds", json_real((double)rate->truth.elapsed_ms / 1000));
     json_object_set_new(to, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
-    json_object_set_new(to, "points", json_pack("{s:I, s:I, s:I, s:I}", "expected", (json_int_t)rate->truth.points, "ledger",
-                                                (json_int_t)rate->ledger_points, "accounts", (json_int_t)rate->account_points,
-                                                "redis", (json_int_t)rate->redis_points));
+    json_object_set_new(to, "points",
+                        json_pack("{s:I, s:I, s:I, s:I}", "expected", (json_int_t)rate->truth.points,
+                                  "ledger", (json_int_t)rate->ledger_points, "accounts",
+                                  (json_int_t)rate->account_points, "redis", (json_int_t)rate->redis_points));
     json_object_set_new(to, "points_agree", json_boolean(sums_agree(rate)));
     return lens_print_json(rate->bench->lens, to);
 }
@@ -205,8 +210,8 @@ static void print_text(const struct rate *rate, int64_t events_per_s)
     table_cell(table, "%s", "");
     table_print(table, 0, stdout);
     printf("\npoints: expected %s, ledger %s, accounts %s, Redis %s: %s\n", lens_number(rate->truth.points),
-           lens_number(rate->ledger_points), lens_number(rate->account_points), lens_number(rate->redis_points),
-           sums_agree(rate) ? "all the same" : "DIFFERENT");
+           lens_number(rate->ledger_points), lens_number(rate->account_points),
+           lens_number(rate->redis_points), sums_agree(rate) ? "all the same" : "DIFFERENT");
 }
 
 static enum ll_status measure(struct rate *rate, bool valid, struct ll_err *err)
@@ -216,7 +221,8 @@ static enum ll_status measure(struct rate *rate, bool valid, struct ll_err *err)
     if (status != LL_OK)
         return status;
     lens_progress(bench->lens, "producing %s events", lens_number(bench->events));
-    status = bench_load(&bench->lens->config, bench->events, bench->seed, bench->customers, valid, 0, &rate->truth, err);
+    status = bench_load(&bench->lens->config, bench->events, bench->seed, bench->customers, valid, 0,
+                        &rate->truth, err);
     if (status == LL_OK)
         status = postgres_open(&bench->lens->config, "lens-bench", &rate->postgres, err);
     if (status == LL_OK)
@@ -255,7 +261,9 @@ static int run(struct rate *rate, bool valid)
 
 int bench_accrue(struct bench *bench)
 {
-    struct rate rate = { .bench = bench, .name = "accrue", .floor_per_s = 230000, .own = { "accrue" }, .own_count = 1 };
+    struct rate rate = {
+        .bench = bench, .name = "accrue", .floor_per_s = 230000, .own = { "accrue" }, .own_count = 1
+    };
     return run(&rate, true);
 }
 

@@ -8,7 +8,14 @@
 #include <unistd.h>
 
 /* /proc/<pid>/stat from the state on: field 3 of proc(5) is fields[0]. */
-enum { STAT_PARENT = 1, STAT_USER = 11, STAT_SYSTEM = 12, STAT_CHILD_USER = 13, STAT_CHILD_SYSTEM = 14, STAT_FIELDS = 20 };
+enum {
+    STAT_PARENT = 1,
+    STAT_USER = 11,
+    STAT_SYSTEM = 12,
+    STAT_CHILD_USER = 13,
+    STAT_CHILD_SYSTEM = 14,
+    STAT_FIELDS = 20
+};
 
 static bool read_stat(const char *path, int64_t fields[STAT_FIELDS], char *name, size_t name_size)
 {
@@ -117,7 +124,8 @@ json_t *bench_threads(pid_t pid, int64_t events)
         snprintf(stat, sizeof(stat), "%s/%s/stat", path, entry->d_name);
         if (!read_stat(stat, fields, name, sizeof(name)))
             continue;
-        double us = (double)ticks_us(fields[STAT_USER] + fields[STAT_SYSTEM]) / (double)(events > 0 ? events : 1);
+        double us =
+            (double)ticks_us(fields[STAT_USER] + fields[STAT_SYSTEM]) / (double)(events > 0 ? events : 1);
         double before = json_real_value(json_object_get(to, name));
         if (us > 0)
             json_object_set_new(to, name, json_real(before + us));

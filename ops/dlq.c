@@ -18,7 +18,8 @@ enum { LIST_DEFAULT = 20, LIST_MAX = 100000, DUMP_SIZE = 4096, TEXT_SIZE = 160, 
 struct entry {
     int64_t at_ms;
     size_t order; /* as it came: ties stay in the order of the store */
-    char ref[LETTER_REF_SIZE], stage[16], topic[TOPIC_NAME_SIZE], where[TEXT_SIZE], codes[CODES_SIZE], message[TEXT_SIZE];
+    char ref[LETTER_REF_SIZE], stage[16], topic[TOPIC_NAME_SIZE], where[TEXT_SIZE], codes[CODES_SIZE],
+        message[TEXT_SIZE];
     char id[TEXT_SIZE], source_ref[TEXT_SIZE]; /* of the event in it; "" where there is none */
 };
 
@@ -80,13 +81,14 @@ static int list_print(struct lens *lens, const struct list *list, size_t count)
         json_t *all = json_array();
         for (size_t i = 0; i < count; i++) {
             const struct entry *e = &list->entries[i];
-            json_array_append_new(all, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ref", e->ref,
-                                                 "refused_at", clock_format(e->at_ms, when, sizeof(when)), "stage",
-                                                 e->stage, "topic", e->topic, "where", e->where, "id", e->id,
-                                                 "source_ref", e->source_ref, "codes", e->codes, "message",
-                                                 e->message));
+            json_array_append_new(
+                all, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s}", "ref", e->ref, "refused_at",
+                               clock_format(e->at_ms, when, sizeof(when)), "stage", e->stage, "topic",
+                               e->topic, "where", e->where, "id", e->id, "source_ref", e->source_ref, "codes",
+                               e->codes, "message", e->message));
         }
-        return lens_print_json(lens, json_pack("{s:I, s:o}", "found", (json_int_t)list->seen, "letters", all));
+        return lens_print_json(lens,
+                               json_pack("{s:I, s:o}", "found", (json_int_t)list->seen, "letters", all));
     }
     if (count == 0) {
         printf("no dead letter\n");
@@ -171,16 +173,18 @@ static int stats_print_json(struct lens *lens, const struct stats *stats)
         for (int code = 1; code < CODE_COUNT; code++)
             if (stats->code_letters[stage][code] > 0)
                 json_object_set_new(codes, code_info((enum code)code)->name,
-                                    json_pack("{s:I, s:I}", "letters", (json_int_t)stats->code_letters[stage][code],
-                                              "lines", (json_int_t)stats->code_lines[stage][code]));
+                                    json_pack("{s:I, s:I}", "letters",
+                                              (json_int_t)stats->code_letters[stage][code], "lines",
+                                              (json_int_t)stats->code_lines[stage][code]));
         json_object_set_new(by_stage, stages[stage],
-                            json_pack("{s:I, s:I, s:o}", "letters", (json_int_t)stats->letters[stage], "lines",
-                                      (json_int_t)stats->lines[stage], "by_code", codes));
+                            json_pack("{s:I, s:I, s:o}", "letters", (json_int_t)stats->letters[stage],
+                                      "lines", (json_int_t)stats->lines[stage], "by_code", codes));
     }
-    return lens_print_json(lens, json_pack("{s:I, s:o, s:o, s:o}", "letters", (json_int_t)stats->total, "first",
-                                           stats->total > 0 ? event_json_time(stats->first_ms) : json_null(), "last",
-                                           stats->total > 0 ? event_json_time(stats->last_ms) : json_null(),
-                                           "by_stage", by_stage));
+    return lens_print_json(lens,
+                           json_pack("{s:I, s:o, s:o, s:o}", "letters", (json_int_t)stats->total, "first",
+                                     stats->total > 0 ? event_json_time(stats->first_ms) : json_null(),
+                                     "last", stats->total > 0 ? event_json_time(stats->last_ms) : json_null(),
+                                     "by_stage", by_stage));
 }
 
 static int stats_print(struct lens *lens, const struct stats *stats)
@@ -193,7 +197,8 @@ static int stats_print(struct lens *lens, const struct stats *stats)
     }
     char first[32], last[32];
     printf("%s dead letters, from %s to %s\n\n", lens_number(stats->total),
-           clock_format(stats->first_ms, first, sizeof(first)), clock_format(stats->last_ms, last, sizeof(last)));
+           clock_format(stats->first_ms, first, sizeof(first)),
+           clock_format(stats->last_ms, last, sizeof(last)));
     struct table *table = table_new("STAGE|CODE|>LETTERS|>LINES|WHAT IT MEANS");
     for (size_t stage = 0; stage < STAGES; stage++)
         for (int code = 1; code < CODE_COUNT; code++) {
@@ -243,8 +248,8 @@ static json_t *codes_json(uint64_t set)
     for (int code = 1; code < CODE_COUNT; code++)
         if ((set & code_bit((enum code)code)) != 0) {
             const struct code_info *info = code_info((enum code)code);
-            json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "code", info->name, "meaning", info->meaning, "next",
-                                                 info->next));
+            json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "code", info->name, "meaning",
+                                                 info->meaning, "next", info->next));
         }
     return all;
 }
@@ -270,12 +275,12 @@ static int show_json(struct show *show, const struct letter *letter, json_t *eve
     where_of(letter, where, sizeof(where));
     json_t *headers = json_array();
     for (size_t i = 0; i < letter->header_count; i++)
-        json_array_append_new(headers, json_pack("{s:o, s:o}", "name", inert_json(letter->headers[i].name), "value",
-                                                 inert_json(letter->headers[i].value)));
-    json_t *all = json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "ref", letter_ref_write(&letter->ref, ref), "stage",
-                            inert_json(letter->stage), "topic", inert_json(letter->topic), "where", where, "codes",
-                            codes_json(letter->codes), "message", inert_json(letter->message), "refused_at",
-                            event_json_time(letter->dead_at_ms));
+        json_array_append_new(headers, json_pack("{s:o, s:o}", "name", inert_json(letter->headers[i].name),
+                                                 "value", inert_json(letter->headers[i].value)));
+    json_t *all = json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "ref", letter_ref_write(&letter->ref, ref),
+                            "stage", inert_json(letter->stage), "topic", inert_json(letter->topic), "where",
+                            where, "codes", codes_json(letter->codes), "message", inert_json(letter->message),
+                            "refused_at", event_json_time(letter->dead_at_ms));
     json_object_set_new(all, "timestamp", event_json_time(letter->timestamp_ms));
     json_object_set_new(all, "headers", headers);
     json_object_set_new(all, "key", inert_json(letter->key));
@@ -364,12 +369,11 @@ struct dlq_options {
 
 static int parse(struct lens *lens, int argc, char **argv, struct dlq_options *ret)
 {
-    static const struct option options[] = { { "code", required_argument, NULL, 'c' },
-                                             { "stage", required_argument, NULL, 's' },
-                                             { "topic", required_argument, NULL, 't' },
-                                             { "since", required_argument, NULL, 'f' },
-                                             { "limit", required_argument, NULL, 'n' },
-                                             { NULL, 0, NULL, 0 } };
+    static const struct option options[] = {
+        { "code", required_argument, NULL, 'c' },  { "stage", required_argument, NULL, 's' },
+        { "topic", required_argument, NULL, 't' }, { "since", required_argument, NULL, 'f' },
+        { "limit", required_argument, NULL, 'n' }, { NULL, 0, NULL, 0 }
+    };
     struct clock_source clock = clock_real();
     *ret = (struct dlq_options){ .filter = { .topic = TOPIC_COUNT }, .limit = LIST_DEFAULT };
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -383,7 +387,8 @@ static int parse(struct lens *lens, int argc, char **argv, struct dlq_options *r
         else if (option == 't' && (ret->filter.topic = topic_find(optarg)) == TOPIC_COUNT)
             return lens_usage(lens, "there is no topic \"%s\" in topics.conf", optarg);
         else if (option == 'f' && !option_since(optarg, clock.wall_ms(clock.self), &ret->filter.since_ms))
-            return lens_usage(lens, "--since takes 90s, 30m, 2h, 7d, or 2011-02-28[T12:34:56Z], not \"%s\"", optarg);
+            return lens_usage(lens, "--since takes 90s, 30m, 2h, 7d, or 2011-02-28[T12:34:56Z], not \"%s\"",
+                              optarg);
         else if (option == 'n' && !option_int(optarg, 1, LIST_MAX, &ret->limit))
             return lens_usage(lens, "--limit is a number from 1 to %d, not \"%s\"", LIST_MAX, optarg);
         else if (option == '?')

@@ -118,7 +118,8 @@ static void product_json(json_t *to, const struct product *p)
     set(to, "name", p->name);
     set(to, "category", p->category);
     set(to, "brand", p->brand);
-    json_object_set_new(to, "unit_price_minor", p->has_unit_price ? json_integer(p->unit_price_minor) : json_null());
+    json_object_set_new(to, "unit_price_minor",
+                        p->has_unit_price ? json_integer(p->unit_price_minor) : json_null());
     json_object_set_new(to, "active", json_boolean(p->active));
     set(to, "source", p->source);
     set(to, "source_ref", p->source_ref);

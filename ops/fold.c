@@ -44,15 +44,16 @@ struct fold {
 static enum ll_status load_rules(struct fold *fold, struct postgres *postgres, struct ll_err *err)
 {
     struct postgres_rows *rows = NULL;
-    enum ll_status status =
-        postgres_query(postgres, "select version, document from loyalty.rules order by version", NULL, 0, &rows, err);
+    enum ll_status status = postgres_query(
+        postgres, "select version, document from loyalty.rules order by version", NULL, 0, &rows, err);
     for (size_t i = 0; status == LL_OK && i < postgres_rows_count(rows); i++) {
         struct text text = postgres_rows_text(rows, i, "document");
         char *document = strndup(text.data, text.size);
         if (document == NULL)
             abort();
         if (postgres_rows_int(rows, i, "version") != fold->book.count + 1)
-            status = ll_fail(err, LL_FATAL, "loyalty.rules has no version %d; see `lens rules show`", fold->book.count + 1);
+            status = ll_fail(err, LL_FATAL, "loyalty.rules has no version %d; see `lens rules show`",
+                             fold->book.count + 1);
         else
             status = rulebook_add(&fold->book, document, err);
         free(document);
@@ -62,8 +63,8 @@ static enum ll_status load_rules(struct fold *fold, struct postgres *postgres, s
     return status;
 }
 
-enum ll_status fold_new(struct lens *lens, const struct topics *topics, struct codec *codec, struct postgres *postgres,
-                        struct fold **ret, struct ll_err *err)
+enum ll_status fold_new(struct lens *lens, const struct topics *topics, struct codec *codec,
+                        struct postgres *postgres, struct fold **ret, struct ll_err *err)
 {
     struct fold *fold = calloc(1, sizeof(*fold));
     if (fold == NULL)
@@ -136,7 +137,8 @@ enum ll_status fold_begin(struct fold *fold, int32_t partition, const struct lin
     fold->begun = true;
     fold->upto = upto;
     enum topic topic = TOPIC_TRANSACTIONS_VALID;
-    enum ll_status status = kafka_reader_open(&fold->lens->config, fold->topics, &topic, 1, &fold->reader, err);
+    enum ll_status status =
+        kafka_reader_open(&fold->lens->config, fold->topics, &topic, 1, &fold->reader, err);
     for (int32_t p = 0; status == LL_OK && p < ends->partitions; p++)
         if (p != partition) /* nothing is wanted of it */
             kafka_reader_start_at(fold->reader, topic, p, ends->end[p]);
@@ -155,7 +157,8 @@ static void keep_lines(struct fold *fold, size_t at)
     }
     fold->line_at[at] = fold->line_count;
     if (transaction->line_count > 0)
-        memcpy(fold->lines + fold->line_count, transaction->lines, transaction->line_count * sizeof(*fold->lines));
+        memcpy(fold->lines + fold->line_count, transaction->lines,
+               transaction->line_count * sizeof(*fold->lines));
     fold->line_count = needed;
 }
 
@@ -187,16 +190,21 @@ static enum ll_status decode_batch(struct fold *fold, struct ll_err *err)
 {
     for (size_t i = 0; i < fold->count; i++) {
         const struct bus_record *record = &fold->batch[i];
-        fold->inputs[i] = (struct decide_input){ .offset = record->offset, .timestamp_ms = record->timestamp_ms,
-                                                 .key = record->key, .value = record->value };
+        fold->inputs[i] = (struct decide_input){ .offset = record->offset,
+                                                 .timestamp_ms = record->timestamp_ms,
+                                                 .key = record->key,
+                                                 .value = record->value };
         enum ll_status status = decide_decode(fold->codec, fold->scratch, &fold->inputs[i], err);
         if (status != LL_OK)
             return status;
         if (!fold->inputs[i].is_control && fold->inputs[i].code == CODE_NONE)
             keep_lines(fold, i);
         if (fold->inputs[i].is_control && fold->inputs[i].control.rules_version > fold->book.count)
-            return ll_fail(err, LL_FATAL, "transactions.valid[%d] offset %lld announces rules version %d, which is not in loyalty.rules",
-                           record->partition, (long long)record->offset, fold->inputs[i].control.rules_version);
+            return ll_fail(err, LL_FATAL,
+                           "transactions.valid[%d] offset %lld announces rules version %d, which is not in "
+                           "loyalty.rules",
+                           record->partition, (long long)record->offset,
+                           fold->inputs[i].control.rules_version);
     }
     for (size_t i = 0; i < fold->count; i++)
         if (!fold->inputs[i].is_control && fold->inputs[i].code == CODE_NONE)
@@ -214,7 +222,8 @@ static enum ll_status look_up(struct fold *fold, struct ll_err *err)
     static int64_t identities[BATCH], sales[BATCH];
     size_t identity_count = 0, sale_count = 0;
     for (size_t i = 0; i < fold->count; i++) {
-        decide_needs(fold->decider, &fold->memory, &fold->inputs[i]); /* no balance: every account began here */
+        decide_needs(fold->decider, &fold->memory,
+                     &fold->inputs[i]); /* no balance: every account began here */
         if (fold->inputs[i].needs_identity)
             identities[identity_count++] = fold->inputs[i].identity_hash;
         if (fold->inputs[i].needs_sale)
@@ -281,14 +290,18 @@ enum ll_status fold_next(struct fold *fold, struct posting *ret, bool *ret_found
             return status;
         rows = &fold->memory.filling->postings;
     }
-    size_t size = posting_read(rows->data + fold->at, rows->size - fold->at, fold->row_lines, fold->row_rules, ret);
+    size_t size =
+        posting_read(rows->data + fold->at, rows->size - fold->at, fold->row_lines, fold->row_rules, ret);
     assert(size > 0); /* written by posting_write */
     fold->at += size;
     *ret_found = true;
     return LL_OK;
 }
 
-const struct partition *fold_state(const struct fold *fold) { return &fold->memory; }
+const struct partition *fold_state(const struct fold *fold)
+{
+    return &fold->memory;
+}
 
 const struct fold_dead *fold_refused(const struct fold *fold, size_t *ret_count)
 {
@@ -296,4 +309,7 @@ const struct fold_dead *fold_refused(const struct fold *fold, size_t *ret_count)
     return fold->dead;
 }
 
-const struct rulebook *fold_rules(const struct fold *fold) { return &fold->book; }
+const struct rulebook *fold_rules(const struct fold *fold)
+{
+    return &fold->book;
+}

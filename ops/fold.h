@@ -28,8 +28,8 @@ struct fold_dead {
 };
 
 /* codec and topics are borrowed for the fold's life. Reads the rule sets through postgres. */
-enum ll_status fold_new(struct lens *lens, const struct topics *topics, struct codec *codec, struct postgres *postgres,
-                        struct fold **ret, struct ll_err *err);
+enum ll_status fold_new(struct lens *lens, const struct topics *topics, struct codec *codec,
+                        struct postgres *postgres, struct fold **ret, struct ll_err *err);
 void fold_free(struct fold *fold);
 
 /* Records below upto are folded. ends: of all partitions of transactions.valid. */

@@ -12,7 +12,12 @@ enum { ESCAPE_SIZE = 4 }; /* \xNN */
 static size_t utf8_read(const unsigned char *data, size_t size, uint32_t *ret_point)
 {
     unsigned char first = data[0];
-    size_t length = first < 0x80 ? 1 : first < 0xc2 ? 0 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : first < 0xf5 ? 4 : 0;
+    size_t length = first < 0x80   ? 1
+                    : first < 0xc2 ? 0
+                    : first < 0xe0 ? 2
+                    : first < 0xf0 ? 3
+                    : first < 0xf5 ? 4
+                                   : 0;
     if (length == 0 || length > size)
         return 0;
     static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
@@ -30,10 +35,10 @@ static size_t utf8_read(const unsigned char *data, size_t size, uint32_t *ret_po
 
 static bool acts_on_terminal(uint32_t point)
 {
-    return point < 0x20 || (point >= 0x7f && point <= 0x9f)  /* C0, DEL, C1 */
+    return point < 0x20 || (point >= 0x7f && point <= 0x9f)         /* C0, DEL, C1 */
            || point == 0x061c || point == 0x200e || point == 0x200f /* marks of direction */
-           || (point >= 0x2028 && point <= 0x202e)           /* separators, embeddings, overrides */
-           || (point >= 0x2066 && point <= 0x2069)           /* isolates */
+           || (point >= 0x2028 && point <= 0x202e)                  /* separators, embeddings, overrides */
+           || (point >= 0x2066 && point <= 0x2069)                  /* isolates */
            || point == 0xfeff || (point >= 0xfff9 && point <= 0xfffb);
 }
 

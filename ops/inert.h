@@ -1,8 +1,8 @@
 /*
  * inert.h - show bytes that somebody else wrote without letting them act on a terminal or break a JSON reader.
  * Shape:  bytes in, printable UTF-8 out. Control characters (C0, DEL, C1), escapes, line and paragraph separators, the
- *         characters that turn the direction of writing, and bytes that are no UTF-8 become \xNN, byte by byte; a backslash is doubled only
- *         where it stands before an x, so that what was shown can be told from what was there.
+ *         characters that turn the direction of writing, and bytes that are no UTF-8 become \xNN, byte by byte; a
+ *         backslash is doubled only where it stands before an x, so that what was shown can be told from what was there.
  * Source: Unicode 15, 3.9 (well-formed UTF-8); Trojan Source (CVE-2021-42574) for the directions.
  */
 #pragma once

@@ -34,10 +34,13 @@ static int show(struct lens *lens, const char *id, int64_t limit)
         return code;
     code = lens_end(lens, find(lens, postgres, id, limit, &rows, &kind, &err), &err);
     if (code == LENS_DONE && postgres_rows_count(rows) == 0)
-        code = lens_fail(lens, "neither a customer nor a transaction \"%s\" has a ledger row; a refused one is in `lens dlq list`",
+        code = lens_fail(lens,
+                         "neither a customer nor a transaction \"%s\" has a ledger row; a refused one is in "
+                         "`lens dlq list`",
                          id);
     else if (code == LENS_DONE && lens->json)
-        code = lens_print_json(lens, json_pack("{s:s, s:s, s:o}", "kind", kind, "id", id, "rows", ledger_rows_json(rows)));
+        code = lens_print_json(
+            lens, json_pack("{s:s, s:s, s:o}", "kind", kind, "id", id, "rows", ledger_rows_json(rows)));
     else if (code == LENS_DONE)
         ledger_rows_print(lens, rows, true);
     postgres_rows_free(rows);
@@ -47,7 +50,8 @@ static int show(struct lens *lens, const char *id, int64_t limit)
 
 int verb_ledger(struct lens *lens, int argc, char **argv)
 {
-    static const struct option options[] = { { "limit", required_argument, NULL, 'n' }, { NULL, 0, NULL, 0 } };
+    static const struct option options[] = { { "limit", required_argument, NULL, 'n' },
+                                             { NULL, 0, NULL, 0 } };
     int64_t limit = ROWS_DEFAULT;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option != 'n')

@@ -7,21 +7,22 @@
 
 #include <stdio.h>
 
-enum ll_status ledger_rows_find(struct lens *lens, struct postgres *postgres, enum ledger_key key, const char *id,
-                                int64_t limit, struct postgres_rows **ret, struct ll_err *err)
+enum ll_status ledger_rows_find(struct lens *lens, struct postgres *postgres, enum ledger_key key,
+                                const char *id, int64_t limit, struct postgres_rows **ret, struct ll_err *err)
 {
     char run[16], rows[24];
     snprintf(run, sizeof(run), "%d", lens->config.program.run);
     snprintf(rows, sizeof(rows), "%lld", (long long)limit);
     const char *params[] = { run, id, rows };
-    const char *sql = key == LEDGER_BY_CUSTOMER
-                          ? "select * from loyalty.ledger_rows where run_id = $1::int and customer_id = $2"
-                            " and source_partition in (select partition from loyalty.accounts" /* a range of the key */
-                            " where run_id = $1::int and customer_id = $2)"
-                            " order by posted_ms desc, source_offset desc, seq desc limit $3::bigint"
-                          : "select * from loyalty.ledger_rows where run_id = $1::int"
-                            " and (transaction_id = $2 or sale_id = $2)"
-                            " order by posted_ms desc, source_offset desc, seq desc limit $3::bigint";
+    const char *sql =
+        key == LEDGER_BY_CUSTOMER
+            ? "select * from loyalty.ledger_rows where run_id = $1::int and customer_id = $2"
+              " and source_partition in (select partition from loyalty.accounts" /* a range of the key */
+              " where run_id = $1::int and customer_id = $2)"
+              " order by posted_ms desc, source_offset desc, seq desc limit $3::bigint"
+            : "select * from loyalty.ledger_rows where run_id = $1::int"
+              " and (transaction_id = $2 or sale_id = $2)"
+              " order by posted_ms desc, source_offset desc, seq desc limit $3::bigint";
     return postgres_query(postgres, sql, params, 3, ret, err);
 }
 
@@ -59,8 +60,9 @@ static json_t *row_json(const struct postgres_rows *rows, size_t row)
 {
     static const char *const texts[] = { "type",   "transaction_id", "sale_id",  "customer_id", "store_id",
                                          "source", "sale_day",       "warnings", "raw_topic" };
-    static const char *const numbers[] = { "points", "net_minor", "rules_version", "source_partition", "source_offset",
-                                           "seq",    "event_offset", "raw_partition", "raw_offset" };
+    static const char *const numbers[] = { "points",           "net_minor",     "rules_version",
+                                           "source_partition", "source_offset", "seq",
+                                           "event_offset",     "raw_partition", "raw_offset" };
     json_t *to = json_object();
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         json_object_set_new(to, texts[i], inert_json(postgres_rows_text(rows, row, texts[i])));
@@ -81,10 +83,12 @@ json_t *ledger_rows_json(const struct postgres_rows *rows)
     return all;
 }
 
-static void print_table(struct lens *lens, const struct postgres_rows *rows, size_t from, size_t count, bool head)
+static void print_table(struct lens *lens, const struct postgres_rows *rows, size_t from, size_t count,
+                        bool head)
 {
-    struct table *table = table_new(head ? "EVENT TIME|TYPE|TRANSACTION|OF SALE|CUSTOMER|>NET|>POINTS|>RULES|WHERE|REMARKS"
-                                         : "|||||>|>|>||");
+    struct table *table =
+        table_new(head ? "EVENT TIME|TYPE|TRANSACTION|OF SALE|CUSTOMER|>NET|>POINTS|>RULES|WHERE|REMARKS"
+                       : "|||||>|>|>||");
     for (size_t i = from; i < from + count; i++) {
         char when[32];
         table_cell(table, "%.19sZ", clock_format(postgres_rows_int(rows, i, "event_ms"), when, sizeof(when)));
@@ -97,7 +101,8 @@ static void print_table(struct lens *lens, const struct postgres_rows *rows, siz
         table_number(table, postgres_rows_int(rows, i, "rules_version"));
         table_cell(table, "%lld/%lld%s%.0lld", (long long)postgres_rows_int(rows, i, "source_partition"),
                    (long long)postgres_rows_int(rows, i, "source_offset"),
-                   postgres_rows_int(rows, i, "seq") > 0 ? "/" : "", (long long)postgres_rows_int(rows, i, "seq"));
+                   postgres_rows_int(rows, i, "seq") > 0 ? "/" : "",
+                   (long long)postgres_rows_int(rows, i, "seq"));
         table_text(table, postgres_rows_text(rows, i, "warnings"));
     }
     table_print(table, 0, stdout);
@@ -109,13 +114,15 @@ static void print_lines(struct lens *lens, const struct postgres_rows *rows, siz
     struct table *table = table_new("||>|");
     size_t at;
     json_t *item;
-    json_array_foreach(rules, at, item) {
+    json_array_foreach(rules, at, item)
+    {
         table_cell(table, "rule %" JSON_INTEGER_FORMAT, json_integer_value(json_object_get(item, "rule_id")));
         table_cell(table, "%s", "");
         table_cell(table, "%s points", lens_number(json_integer_value(json_object_get(item, "points"))));
         table_cell(table, "%s", "");
     }
-    json_array_foreach(lines, at, item) {
+    json_array_foreach(lines, at, item)
+    {
         const char *category = json_string_value(json_object_get(item, "category"));
         const char *promotion = json_string_value(json_object_get(item, "promotion_id"));
         const char *product = json_string_value(json_object_get(item, "product_id"));
@@ -124,7 +131,8 @@ static void print_lines(struct lens *lens, const struct postgres_rows *rows, siz
         table_cell(table, "%s%s%s", category == NULL ? "" : category, promotion == NULL ? "" : " promotion ",
                    promotion == NULL ? "" : promotion);
         table_cell(table, "%s", lens_money(lens, json_integer_value(json_object_get(item, "net_minor"))));
-        table_cell(table, "%s%s", excess > 0 ? "and beyond the sale " : "", excess > 0 ? lens_money(lens, excess) : "");
+        table_cell(table, "%s%s", excess > 0 ? "and beyond the sale " : "",
+                   excess > 0 ? lens_money(lens, excess) : "");
     }
     table_print(table, 4, stdout);
     json_decref(lines);

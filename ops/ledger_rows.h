@@ -14,8 +14,9 @@
 enum ledger_key { LEDGER_BY_CUSTOMER, LEDGER_BY_TRANSACTION };
 
 /* Newest first. A transaction's rows are its own and those of the returns and voids that name it. */
-enum ll_status ledger_rows_find(struct lens *lens, struct postgres *postgres, enum ledger_key key, const char *id,
-                                int64_t limit, struct postgres_rows **ret, struct ll_err *err);
+enum ll_status ledger_rows_find(struct lens *lens, struct postgres *postgres, enum ledger_key key,
+                                const char *id, int64_t limit, struct postgres_rows **ret,
+                                struct ll_err *err);
 /* The caller owns it. */
 json_t *ledger_rows_json(const struct postgres_rows *rows);
 /* detail: each row's rules and lines below it. */

@@ -40,7 +40,8 @@ bool letter_ref_parse(const char *text, struct letter_ref *ret)
 char *letter_ref_write(const struct letter_ref *ref, char to[LETTER_REF_SIZE])
 {
     if (ref->accrue)
-        snprintf(to, LETTER_REF_SIZE, "%s%d/%lld/%d", accrue_prefix, ref->partition, (long long)ref->offset, ref->seq);
+        snprintf(to, LETTER_REF_SIZE, "%s%d/%lld/%d", accrue_prefix, ref->partition, (long long)ref->offset,
+                 ref->seq);
     else
         snprintf(to, LETTER_REF_SIZE, "%s/%d/%lld", topic_name(TOPIC_DEAD_LETTER), ref->partition,
                  (long long)ref->offset);
@@ -125,8 +126,8 @@ static bool kafka_letter(void *arg, struct kafka_reader *reader, const struct bu
     return only == NULL;
 }
 
-static enum ll_status each_kafka(struct lens *lens, const struct letter_filter *filter, letter_fn *each, void *arg,
-                                 struct ll_err *err)
+static enum ll_status each_kafka(struct lens *lens, const struct letter_filter *filter, letter_fn *each,
+                                 void *arg, struct ll_err *err)
 {
     struct topics topics;
     char path[2 * CONFIG_TEXT_SIZE];
@@ -205,7 +206,8 @@ static void accrue_letter(const struct postgres_rows *rows, size_t row, const st
     struct bus_header headers[BUS_HEADERS_MAX];
     struct letter letter = {
         .ref = { true, (int32_t)postgres_rows_int(rows, row, "source_partition"),
-                 postgres_rows_int(rows, row, "source_offset"), (int32_t)postgres_rows_int(rows, row, "seq") },
+                 postgres_rows_int(rows, row, "source_offset"),
+                 (int32_t)postgres_rows_int(rows, row, "seq") },
         .codes_text = postgres_rows_text(rows, row, "codes"),
         .stage = TEXT("accrue"),
         .message = postgres_rows_text(rows, row, "message"),
@@ -232,8 +234,8 @@ static void accrue_letter(const struct postgres_rows *rows, size_t row, const st
 enum { ROWS_A_TIME = 1000 };
 
 /* Page by page, since a row carries its whole record. */
-static enum ll_status each_accrue(struct lens *lens, const struct letter_filter *filter, letter_fn *each, void *arg,
-                                  struct ll_err *err)
+static enum ll_status each_accrue(struct lens *lens, const struct letter_filter *filter, letter_fn *each,
+                                  void *arg, struct ll_err *err)
 {
     struct postgres *postgres = NULL;
     enum ll_status status = postgres_open(&lens->config, "lens", &postgres, err);
@@ -282,7 +284,8 @@ enum ll_status letters_each(struct lens *lens, const struct letter_filter *filte
     return status;
 }
 
-bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch, struct event *ret)
+bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch,
+                  struct event *ret)
 {
     enum event_kind kind = EVENT_TRANSACTION;
     if (letter->ref.accrue || text_equal(letter->stage, TEXT("accrue")))
@@ -291,7 +294,8 @@ bool letter_event(const struct letter *letter, struct codec *codec, struct codec
         return false;
     enum code code = CODE_NONE;
     struct ll_err err = { "" };
-    return letter->value.data != NULL && codec_read(codec, kind, letter->value, scratch, ret, &code, &err) == LL_OK;
+    return letter->value.data != NULL &&
+           codec_read(codec, kind, letter->value, scratch, ret, &code, &err) == LL_OK;
 }
 
 struct text letter_event_id(const struct event *event, struct text *ret_source_ref)

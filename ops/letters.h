@@ -37,7 +37,7 @@ struct letter {
     int64_t event_offset;  /* accrue: of the refused record in transactions.valid; else -1 */
     int64_t timestamp_ms;  /* the record's own */
     int64_t dead_at_ms;
-    bool line_alone; /* one line of a transaction whose other lines went on */
+    bool line_alone;       /* one line of a transaction whose other lines went on */
     struct text file, row; /* import: where in which file */
     struct text key, value;
     const struct bus_header *headers;
@@ -45,10 +45,10 @@ struct letter {
 };
 
 struct letter_filter {
-    uint64_t codes;      /* any of them; 0: all */
-    struct text stage;   /* data NULL: all */
-    enum topic topic;    /* TOPIC_COUNT: all */
-    int64_t since_ms;    /* refused at or after; 0: all */
+    uint64_t codes;               /* any of them; 0: all */
+    struct text stage;            /* data NULL: all */
+    enum topic topic;             /* TOPIC_COUNT: all */
+    int64_t since_ms;             /* refused at or after; 0: all */
     const struct letter_ref *ref; /* this one alone; NULL: all */
 };
 
@@ -68,4 +68,5 @@ int64_t letter_event_lines(const struct transaction *transaction);
 /* How an event is called and where it came from: its transaction_id or reference id, its source_ref; data NULL: it has none. */
 struct text letter_event_id(const struct event *event, struct text *ret_source_ref);
 /* The event in it, if it decodes. */
-bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch, struct event *ret);
+bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch,
+                  struct event *ret);

@@ -16,7 +16,8 @@ enum ll_status line_open(struct lens *lens, struct line_view *ret, struct ll_err
 {
     char path[2 * CONFIG_TEXT_SIZE];
     *ret = (struct line_view){ .lens = lens };
-    return topics_load(config_share_path(&lens->config, "topics.conf", path, sizeof(path)), &ret->topics, err);
+    return topics_load(config_share_path(&lens->config, "topics.conf", path, sizeof(path)), &ret->topics,
+                       err);
 }
 
 /* What failed is opened anew by the next call. */
@@ -61,14 +62,16 @@ enum ll_status line_ends(struct line_view *view, enum topic topic, struct line_p
     return status == LL_OK ? LL_OK : give_up(view, status);
 }
 
-static enum ll_status ask_group(struct line_view *view, const char *process, struct line_part *part, struct ll_err *err)
+static enum ll_status ask_group(struct line_view *view, const char *process, struct line_part *part,
+                                struct ll_err *err)
 {
     char group[128];
     snprintf(group, sizeof(group), "%s%s", view->lens->config.kafka.group_prefix, process);
     int64_t at[LINE_PARTITIONS_MAX];
     enum ll_status status = need_admin(view, err);
     if (status == LL_OK && part->partitions > 0)
-        status = kafka_admin_group_offsets(view->admin, group, part->topic, at, (size_t)part->partitions, ASK_MS, err);
+        status = kafka_admin_group_offsets(view->admin, group, part->topic, at, (size_t)part->partitions,
+                                           ASK_MS, err);
     if (status != LL_OK)
         return give_up(view, status);
     for (int32_t p = 0; p < part->partitions; p++)
@@ -141,7 +144,8 @@ enum ll_status line_skip_markers(struct line_view *view, struct line_part *part,
         abort();
     *probe = *part;
     for (int32_t p = 0; p < part->partitions; p++)
-        starts[p] = (struct bus_position){ part->topic, p, part->at[p] < part->end[p] ? part->at[p] : part->end[p] };
+        starts[p] =
+            (struct bus_position){ part->topic, p, part->at[p] < part->end[p] ? part->at[p] : part->end[p] };
     struct scan scan = { &part->topic, 1, starts, (size_t)part->partitions, NULL, seen_record, probe };
     enum ll_status status = scan_run(view->lens, &view->topics, &scan, err);
     for (int32_t p = 0; status == LL_OK && p < part->partitions; p++)

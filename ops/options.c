@@ -40,12 +40,14 @@ bool option_since(const char *text, int64_t now_ms, int64_t *ret_ms)
         return true;
     int year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, end = 0;
     int32_t day_number = 0;
-    if (sscanf(text, "%4d-%2d-%2d%n", &year, &month, &day, &end) != 3 || !calendar_day_of(year, month, day, &day_number))
+    if (sscanf(text, "%4d-%2d-%2d%n", &year, &month, &day, &end) != 3 ||
+        !calendar_day_of(year, month, day, &day_number))
         return false;
     if (text[end] != '\0') {
         int rest = 0;
-        if (sscanf(text + end, "T%2d:%2d:%2d%n", &hour, &minute, &second, &rest) != 3 || hour > 23 || minute > 59 ||
-            second > 59 || hour < 0 || minute < 0 || second < 0 || strcmp(text + end + rest, "Z") != 0)
+        if (sscanf(text + end, "T%2d:%2d:%2d%n", &hour, &minute, &second, &rest) != 3 || hour > 23 ||
+            minute > 59 || second > 59 || hour < 0 || minute < 0 || second < 0 ||
+            strcmp(text + end + rest, "Z") != 0)
             return false;
     }
     *ret_ms = ((int64_t)day_number * 86400 + hour * 3600 + minute * 60 + second) * 1000;

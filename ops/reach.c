@@ -39,6 +39,7 @@ int reach_codec(struct lens *lens, struct codec **ret)
 {
     struct ll_err err = { "" };
     char path[2 * CONFIG_TEXT_SIZE];
-    enum ll_status status = codec_new(config_share_path(&lens->config, "schemas", path, sizeof(path)), NULL, ret, &err);
+    enum ll_status status =
+        codec_new(config_share_path(&lens->config, "schemas", path, sizeof(path)), NULL, ret, &err);
     return lens_end(lens, status, &err);
 }

@@ -1,10 +1,10 @@
 #include "ops/verbs.h"
 
+#include "ops/inert.h"
 #include "ops/letters.h"
 #include "ops/line.h"
 #include "ops/options.h"
 #include "ops/reach.h"
-#include "ops/inert.h"
 #include "ops/scan.h"
 #include "ops/table.h"
 
@@ -32,12 +32,13 @@ struct report {
     struct postgres *postgres;
     struct figures figures;
     struct postgres_rows *fates; /* by partition and offset: what became of a stretch of transactions.valid */
-    size_t fate_at[LINE_PARTITIONS_MAX];  /* the next one of each partition */
+    size_t fate_at[LINE_PARTITIONS_MAX]; /* the next one of each partition */
     int64_t next_offset[LINE_PARTITIONS_MAX];
     struct postgres_rows *top, *warnings;
 };
 
-static enum ll_status query(struct report *report, const char *sql, struct postgres_rows **ret, struct ll_err *err)
+static enum ll_status query(struct report *report, const char *sql, struct postgres_rows **ret,
+                            struct ll_err *err)
 {
     char run[16];
     snprintf(run, sizeof(run), "%d", report->lens->config.program.run);
@@ -49,7 +50,8 @@ static enum ll_status read_totals(struct report *report, struct ll_err *err)
 {
     struct figures *f = &report->figures;
     struct postgres_rows *rows = NULL;
-    enum ll_status status = query(report, "select * from loyalty.report_totals where run_id = $1::int", &rows, err);
+    enum ll_status status =
+        query(report, "select * from loyalty.report_totals where run_id = $1::int", &rows, err);
     if (status != LL_OK)
         return status;
     if (postgres_rows_count(rows) > 0) {
@@ -65,9 +67,11 @@ static enum ll_status read_totals(struct report *report, struct ll_err *err)
         f->unidentified_net_minor = postgres_rows_int(rows, 0, "unidentified_net_minor");
     }
     postgres_rows_free(rows);
-    status = query(report, "select count(*)::int8 as customers,"
-                           " count(*) filter (where points_balance < 0)::int8 as below_zero"
-                           " from loyalty.report_customers where run_id = $1::int", &rows, err);
+    status = query(report,
+                   "select count(*)::int8 as customers,"
+                   " count(*) filter (where points_balance < 0)::int8 as below_zero"
+                   " from loyalty.report_customers where run_id = $1::int",
+                   &rows, err);
     if (status != LL_OK)
         return status;
     f->customers = postgres_rows_int(rows, 0, "customers");
@@ -79,8 +83,10 @@ static enum ll_status read_totals(struct report *report, struct ll_err *err)
 static enum ll_status read_partitions(struct report *report, struct ll_err *err)
 {
     struct postgres_rows *rows = NULL;
-    enum ll_status status = query(report, "select partition as source_partition, next_offset, duplicate, dead, held"
-                                          " from loyalty.partitions where run_id = $1::int", &rows, err);
+    enum ll_status status = query(report,
+                                  "select partition as source_partition, next_offset, duplicate, dead, held"
+                                  " from loyalty.partitions where run_id = $1::int",
+                                  &rows, err);
     if (status != LL_OK)
         return status;
     for (size_t i = 0; i < postgres_rows_count(rows); i++) {
@@ -92,11 +98,15 @@ static enum ll_status read_partitions(struct report *report, struct ll_err *err)
         report->figures.held += postgres_rows_int(rows, i, "held");
     }
     postgres_rows_free(rows);
-    status = query(report, "select partition as source_partition, first_offset, last_offset, 'G' as fate"
-                           " from loyalty.ledger_spans where run_id = $1::int"
-                           " union all select partition, event_offset, event_offset, 'D' from loyalty.dead where run_id = $1::int"
-                           " union all select partition, \"offset\", \"offset\", 'H' from loyalty.held where run_id = $1::int"
-                           " order by 1, 2", &report->fates, err);
+    status = query(
+        report,
+        "select partition as source_partition, first_offset, last_offset, 'G' as fate"
+        " from loyalty.ledger_spans where run_id = $1::int"
+        " union all select partition, event_offset, event_offset, 'D' from loyalty.dead where run_id = "
+        "$1::int"
+        " union all select partition, \"offset\", \"offset\", 'H' from loyalty.held where run_id = $1::int"
+        " order by 1, 2",
+        &report->fates, err);
     if (status != LL_OK)
         return status;
     for (size_t i = postgres_rows_count(report->fates); i-- > 0;) {
@@ -111,10 +121,12 @@ static enum ll_status read_partitions(struct report *report, struct ll_err *err)
 static enum ll_status read_postgres(struct report *report, int64_t top, struct ll_err *err)
 {
     char sql[256];
-    snprintf(sql, sizeof(sql), "select * from loyalty.report_customers where run_id = $1::int"
-                               " order by points_balance desc, customer_id limit %lld", (long long)top);
-    enum ll_status status =
-        postgres_query(report->postgres, "begin isolation level repeatable read read only", NULL, 0, NULL, err);
+    snprintf(sql, sizeof(sql),
+             "select * from loyalty.report_customers where run_id = $1::int"
+             " order by points_balance desc, customer_id limit %lld",
+             (long long)top);
+    enum ll_status status = postgres_query(
+        report->postgres, "begin isolation level repeatable read read only", NULL, 0, NULL, err);
     if (status == LL_OK)
         status = read_totals(report, err);
     if (status == LL_OK)
@@ -122,12 +134,14 @@ static enum ll_status read_postgres(struct report *report, int64_t top, struct l
     if (status == LL_OK)
         status = query(report, sql, &report->top, err);
     if (status == LL_OK)
-        status = query(report, "select code, rows from loyalty.report_warnings where run_id = $1::int order by code",
+        status = query(report,
+                       "select code, rows from loyalty.report_warnings where run_id = $1::int order by code",
                        &report->warnings, err);
     return status == LL_OK ? postgres_query(report->postgres, "commit", NULL, 0, NULL, err) : status;
 }
 
-static bool read_event(struct report *report, enum event_kind kind, const struct bus_record *record, struct event *ret)
+static bool read_event(struct report *report, enum event_kind kind, const struct bus_record *record,
+                       struct event *ret)
 {
     enum code code = CODE_NONE;
     struct ll_err err = { "" };
@@ -139,12 +153,14 @@ static char fate_of(struct report *report, int32_t partition, int64_t offset)
 {
     const struct postgres_rows *fates = report->fates;
     size_t *at = &report->fate_at[partition];
-    while (*at < postgres_rows_count(fates) && postgres_rows_int(fates, *at, "source_partition") == partition) {
+    while (*at < postgres_rows_count(fates) &&
+           postgres_rows_int(fates, *at, "source_partition") == partition) {
         if (offset > postgres_rows_int(fates, *at, "last_offset"))
             ++*at;
         else
-            return offset >= postgres_rows_int(fates, *at, "first_offset") ? postgres_rows_text(fates, *at, "fate").data[0]
-                                                                            : 0;
+            return offset >= postgres_rows_int(fates, *at, "first_offset")
+                       ? postgres_rows_text(fates, *at, "fate").data[0]
+                       : 0;
     }
     return 0;
 }
@@ -161,7 +177,8 @@ static bool see(void *arg, struct kafka_reader *reader, const struct bus_record 
         f->lines_read += decodes ? letter_event_lines(&event.transaction) : 1;
         return true;
     }
-    if (record->partition >= LINE_PARTITIONS_MAX || record->offset >= report->next_offset[record->partition] ||
+    if (record->partition >= LINE_PARTITIONS_MAX ||
+        record->offset >= report->next_offset[record->partition] ||
         codec_schema_id(record->value, &code) == codec_own_id(report->codec, EVENT_CONTROL))
         return true; /* not credited yet, or no event */
     char fate = fate_of(report, record->partition, record->offset);
@@ -196,7 +213,9 @@ static void see_letter(void *arg, const struct letter *letter)
 static enum ll_status read_topics(struct report *report, struct ll_err *err)
 {
     static const enum topic topics[] = { TOPIC_TRANSACTIONS, TOPIC_TRANSACTIONS_VALID };
-    struct scan scan = { .topics = topics, .topic_count = 2, .doing = "counting lines", .each = see, .arg = report };
+    struct scan scan = {
+        .topics = topics, .topic_count = 2, .doing = "counting lines", .each = see, .arg = report
+    };
     struct letter_filter all = { .topic = TOPIC_COUNT };
     struct figures *f = &report->figures;
     enum ll_status status = scan_run(report->lens, &report->topics, &scan, err);
@@ -254,10 +273,12 @@ static int print_json(struct report *report)
     }
     json_object_set_new(to, "warnings_by_code", warnings);
     json_t *top = json_array();
-    static const char *const columns[] = { "points_balance", "points_earned", "points_reversed", "net_minor", "postings" };
+    static const char *const columns[] = { "points_balance", "points_earned", "points_reversed", "net_minor",
+                                           "postings" };
     for (size_t i = 0; i < postgres_rows_count(report->top); i++) {
         json_t *one = json_object();
-        json_object_set_new(one, "customer_id", inert_json(postgres_rows_text(report->top, i, "customer_id")));
+        json_object_set_new(one, "customer_id",
+                            inert_json(postgres_rows_text(report->top, i, "customer_id")));
         for (size_t c = 0; c < sizeof(columns) / sizeof(columns[0]); c++)
             json_object_set_new(one, columns[c], json_integer(postgres_rows_int(report->top, i, columns[c])));
         json_array_append_new(top, one);

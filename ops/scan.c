@@ -41,14 +41,17 @@ static enum ll_status read_all(struct lens *lens, const struct scan *scan, struc
     return LL_OK;
 }
 
-enum ll_status scan_run(struct lens *lens, const struct topics *topics, const struct scan *scan, struct ll_err *err)
+enum ll_status scan_run(struct lens *lens, const struct topics *topics, const struct scan *scan,
+                        struct ll_err *err)
 {
     struct kafka_reader *reader = NULL;
-    enum ll_status status = kafka_reader_open(&lens->config, topics, scan->topics, scan->topic_count, &reader, err);
+    enum ll_status status =
+        kafka_reader_open(&lens->config, topics, scan->topics, scan->topic_count, &reader, err);
     if (status != LL_OK)
         return status;
     for (size_t i = 0; i < scan->start_count; i++)
-        kafka_reader_start_at(reader, scan->starts[i].topic, scan->starts[i].partition, scan->starts[i].offset);
+        kafka_reader_start_at(reader, scan->starts[i].topic, scan->starts[i].partition,
+                              scan->starts[i].offset);
     status = read_all(lens, scan, reader, err);
     if (scan->doing != NULL)
         lens_progress_end(lens);
@@ -76,7 +79,8 @@ int64_t scan_int(struct text text, int64_t otherwise)
     for (uint32_t i = negative ? 1 : 0; i < text.size; i++) {
         if (text.data[i] < '0' || text.data[i] > '9')
             return otherwise;
-        if (__builtin_mul_overflow(value, 10, &value) || __builtin_add_overflow(value, text.data[i] - '0', &value))
+        if (__builtin_mul_overflow(value, 10, &value) ||
+            __builtin_add_overflow(value, text.data[i] - '0', &value))
             return otherwise;
     }
     return negative ? -value : value;

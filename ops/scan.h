@@ -20,7 +20,8 @@ struct scan {
     void *arg;
 };
 
-enum ll_status scan_run(struct lens *lens, const struct topics *topics, const struct scan *scan, struct ll_err *err);
+enum ll_status scan_run(struct lens *lens, const struct topics *topics, const struct scan *scan,
+                        struct ll_err *err);
 
 /* The value of a header; data NULL: there is none. */
 struct text scan_header(const struct bus_header *headers, size_t count, const char *name);

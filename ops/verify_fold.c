@@ -14,10 +14,10 @@ struct fold_view {
     struct check *rows, *ends, *sums;
     struct fold *fold;
     struct verify_sales *sales;
-    struct line_part *ends_of; /* of transactions.valid */
+    struct line_part *ends_of;         /* of transactions.valid */
     struct postgres_rows *dead, *held; /* the tables, in order */
-    int32_t partition; /* that is compared; -1 before the first */
-    bool skipped;      /* it cannot be folded from its beginning */
+    int32_t partition;                 /* that is compared; -1 before the first */
+    bool skipped;                      /* it cannot be folded from its beginning */
     struct posting expected;
     bool has_expected;
     struct row_buffer a, b;
@@ -38,8 +38,10 @@ static void begin(struct fold_view *view, int32_t partition)
     view->has_expected = false;
     view->skipped = !cut->known;
     if (cut->known && view->ends_of->low[partition] > 0) {
-        verify_note(view->rows, "partition %d: the log begins at offset %lld, what was before is deleted: it is not folded anew",
-                    partition, (long long)view->ends_of->low[partition]);
+        verify_note(
+            view->rows,
+            "partition %d: the log begins at offset %lld, what was before is deleted: it is not folded anew",
+            partition, (long long)view->ends_of->low[partition]);
         view->skipped = true;
     }
     if (view->skipped || view->status != LL_OK)
@@ -87,8 +89,8 @@ static void row_difference(const struct posting *row, const struct posting *fold
     };
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
         if (!text_equal(texts[i].ledger, texts[i].fold)) {
-            snprintf(to, size, "%s is %s in the ledger, %s by the fold", texts[i].name, verify_text(texts[i].ledger),
-                     verify_text(texts[i].fold));
+            snprintf(to, size, "%s is %s in the ledger, %s by the fold", texts[i].name,
+                     verify_text(texts[i].ledger), verify_text(texts[i].fold));
             return;
         }
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
@@ -117,7 +119,8 @@ static void report_row(struct fold_view *view, const struct posting *row, const 
 static void missing_in_ledger(struct fold_view *view)
 {
     char what[120];
-    snprintf(what, sizeof(what), "missing in the ledger, the log gives it %" PRId64 " points", view->expected.points);
+    snprintf(what, sizeof(what), "missing in the ledger, the log gives it %" PRId64 " points",
+             view->expected.points);
     report_row(view, &view->expected, what);
 }
 
@@ -146,7 +149,8 @@ static bool same(struct fold_view *view, const char *what, int64_t stored, int64
 {
     view->ends->compared++;
     if (stored != fold)
-        verify_differs(view->ends, "lens status", "partition %d: %s is %" PRId64 " in Postgres, %" PRId64 " by the fold",
+        verify_differs(view->ends, "lens status",
+                       "partition %d: %s is %" PRId64 " in Postgres, %" PRId64 " by the fold",
                        view->partition, what, stored, fold);
     return stored == fold;
 }
@@ -158,17 +162,20 @@ static void compare_dead(struct fold_view *view)
     const struct verify_cut *cut = &view->verify->cuts[view->partition];
     for (size_t i = 0; i < postgres_rows_count(view->dead); i++) {
         int64_t offset = postgres_rows_int(view->dead, i, "source_offset");
-        if (postgres_rows_int(view->dead, i, "source_partition") != view->partition || offset >= cut->next_offset)
+        if (postgres_rows_int(view->dead, i, "source_partition") != view->partition ||
+            offset >= cut->next_offset)
             continue;
         char names[1024] = "";
         struct text codes = postgres_rows_text(view->dead, i, "codes");
-        bool equal = at < count && dead[at].offset == offset && dead[at].seq == postgres_rows_int(view->dead, i, "seq") &&
+        bool equal = at < count && dead[at].offset == offset &&
+                     dead[at].seq == postgres_rows_int(view->dead, i, "seq") &&
                      dead[at].event_offset == postgres_rows_int(view->dead, i, "event_offset") &&
                      text_equal(codes, text_of(code_names(dead[at].codes, names, sizeof(names))));
         view->ends->compared++;
         if (!equal) {
             verify_differs(view->ends, "lens dlq list --stage accrue",
-                           "partition %d: loyalty.dead has a refusal at offset %" PRId64 " (%s), the fold %s%s",
+                           "partition %d: loyalty.dead has a refusal at offset %" PRId64
+                           " (%s), the fold %s%s",
                            view->partition, offset, verify_text(codes), at < count ? "another: " : "none",
                            at < count ? names : "");
             return;
@@ -177,8 +184,8 @@ static void compare_dead(struct fold_view *view)
     }
     if (at < count)
         verify_differs(view->ends, "lens dlq list --stage accrue",
-                       "partition %d: the fold refuses offset %" PRId64 ", loyalty.dead does not have it", view->partition,
-                       dead[at].event_offset);
+                       "partition %d: the fold refuses offset %" PRId64 ", loyalty.dead does not have it",
+                       view->partition, dead[at].event_offset);
 }
 
 static void compare_held(struct fold_view *view, const struct partition *state)
@@ -191,7 +198,8 @@ static void compare_held(struct fold_view *view, const struct partition *state)
         view->ends->compared++;
         if (held == NULL || held->record.event_offset != offset) {
             verify_differs(view->ends, "lens status",
-                           "partition %d: loyalty.held has the return at offset %" PRId64 ", the fold does not hold it",
+                           "partition %d: loyalty.held has the return at offset %" PRId64
+                           ", the fold does not hold it",
                            view->partition, offset);
             return;
         }
@@ -199,7 +207,8 @@ static void compare_held(struct fold_view *view, const struct partition *state)
     }
     if (held != NULL)
         verify_differs(view->ends, "lens status",
-                       "partition %d: the fold holds the return at offset %" PRId64 ", loyalty.held does not have it",
+                       "partition %d: the fold holds the return at offset %" PRId64
+                       ", loyalty.held does not have it",
                        view->partition, held->record.event_offset);
 }
 
@@ -241,7 +250,8 @@ static void check_sums(struct fold_view *view, const struct posting *row)
     char name[200], next[200];
     name_row(row, name, sizeof(name));
     snprintf(next, sizeof(next), "lens ledger %s", verify_text(row->transaction_id));
-    verify_differs(view->sums, next, "%s: points %" PRId64 ", by rule %" PRId64 "; net %" PRId64 ", by line %" PRId64, name,
+    verify_differs(view->sums, next,
+                   "%s: points %" PRId64 ", by rule %" PRId64 "; net %" PRId64 ", by line %" PRId64, name,
                    row->points, points, row->net_minor, net_minor);
 }
 
@@ -264,7 +274,8 @@ static void see_row(void *arg, const struct posting *row)
     }
     if (view->skipped)
         return;
-    for (; view->status == LL_OK && view->has_expected && order(&view->expected, row) < 0; next_expected(view))
+    for (; view->status == LL_OK && view->has_expected && order(&view->expected, row) < 0;
+         next_expected(view))
         missing_in_ledger(view);
     if (view->status != LL_OK)
         return;
@@ -300,19 +311,27 @@ static enum ll_status take_tables(struct fold_view *view, struct ll_err *err)
 {
     struct verify *verify = view->verify;
     struct postgres_rows *cuts = NULL;
-    enum ll_status status =
-        postgres_query(verify->postgres, "begin isolation level repeatable read read only", NULL, 0, NULL, err);
+    enum ll_status status = postgres_query(
+        verify->postgres, "begin isolation level repeatable read read only", NULL, 0, NULL, err);
     if (status == LL_OK)
-        status = verify_query(verify, "select partition as source_partition, next_offset, loyalty.ms(clock) as clock_ms,"
-                                      " rules_version, read_count, credited, duplicate, dead, held, control"
-                                      " from loyalty.partitions where run_id = $1::int", &cuts, err);
+        status =
+            verify_query(verify,
+                         "select partition as source_partition, next_offset, loyalty.ms(clock) as clock_ms,"
+                         " rules_version, read_count, credited, duplicate, dead, held, control"
+                         " from loyalty.partitions where run_id = $1::int",
+                         &cuts, err);
     if (status == LL_OK)
-        status = verify_query(verify, "select source_partition, source_offset, seq, event_offset, codes"
-                                      " from loyalty.dead_letters where run_id = $1::int"
-                                      " order by source_partition, source_offset, seq", &view->dead, err);
+        status = verify_query(verify,
+                              "select source_partition, source_offset, seq, event_offset, codes"
+                              " from loyalty.dead_letters where run_id = $1::int"
+                              " order by source_partition, source_offset, seq",
+                              &view->dead, err);
     if (status == LL_OK)
-        status = verify_query(verify, "select partition as source_partition, \"offset\" as source_offset from loyalty.held"
-                                      " where run_id = $1::int order by 1, 2", &view->held, err);
+        status =
+            verify_query(verify,
+                         "select partition as source_partition, \"offset\" as source_offset from loyalty.held"
+                         " where run_id = $1::int order by 1, 2",
+                         &view->held, err);
     for (size_t i = 0; status == LL_OK && i < postgres_rows_count(cuts); i++) {
         int64_t p = postgres_rows_int(cuts, i, "source_partition");
         if (p < 0 || p >= verify->partitions)
@@ -337,9 +356,12 @@ static enum ll_status take_tables(struct fold_view *view, struct ll_err *err)
 enum ll_status verify_fold(struct verify *verify, struct ll_err *err)
 {
     struct fold_view view = { .verify = verify, .partition = -1, .status = LL_OK, .err = err };
-    view.sums = verify_check(verify, "ledger rows", "points are the sum by rule, net is the sum by line", "rows");
-    view.rows = verify_check(verify, "fold", "transactions.valid, decided anew, gives the ledger's rows", "rows");
-    view.ends = verify_check(verify, "fold: the rest", "and its counts, clock, refusals and held returns", "facts");
+    view.sums =
+        verify_check(verify, "ledger rows", "points are the sum by rule, net is the sum by line", "rows");
+    view.rows =
+        verify_check(verify, "fold", "transactions.valid, decided anew, gives the ledger's rows", "rows");
+    view.ends =
+        verify_check(verify, "fold: the rest", "and its counts, clock, refusals and held returns", "facts");
     view.ends_of = malloc(sizeof(*view.ends_of));
     if (view.ends_of == NULL)
         abort();
@@ -347,12 +369,17 @@ enum ll_status verify_fold(struct verify *verify, struct ll_err *err)
     if (status == LL_OK) /* after the cut, so that the ends are not below it */
         status = line_ends(&verify->view, TOPIC_TRANSACTIONS_VALID, view.ends_of, err);
     if (status == LL_OK)
-        status = fold_new(verify->lens, &verify->view.topics, verify->codec, verify->postgres, &view.fold, err);
+        status =
+            fold_new(verify->lens, &verify->view.topics, verify->codec, verify->postgres, &view.fold, err);
     if (status == LL_OK)
         status = verify_sales_new(verify, fold_rules(view.fold), &view.sales, err);
     if (status == LL_OK)
         status = compare_all(&view);
     lens_progress_end(verify->lens);
+    if (view.rows->different + view.ends->different > 0 && view.rows->note[0] == '\0')
+        verify_note(view.rows, "decided anew by today's accrue.hold_ms, accrue.skew_ms and "
+                               "accrue.unreferenced_return: if one of them "
+                               "was changed during the run, that shows here");
     if (view.sales != NULL)
         verify_sales_end(view.sales);
     fold_free(view.fold);

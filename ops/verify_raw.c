@@ -10,24 +10,26 @@
 enum { TRIES = 4, TRY_MS = 500 };
 
 enum fate {
-    FATE_RECORD = 1,  /* a raw record lies there: no marker, not deleted */
+    FATE_RECORD = 1, /* a raw record lies there: no marker, not deleted */
     FATE_VALID = 2,
     FATE_DEAD = 4,
-    FATE_WAITS = 8,   /* parked for a reference, not decided yet at the cut */
-    FATE_TWICE = 16,  /* decided more than once */
+    FATE_WAITS = 8,    /* parked for a reference, not decided yet at the cut */
+    FATE_TWICE = 16,   /* decided more than once */
     FATE_COUNTED = 32, /* its lines are known */
 };
 
 struct raw_record {
     uint8_t fate;
-    int16_t lines; /* of the raw record, less those of the valid event and those dropped: 0 when all are accounted for */
+    int16_t
+        lines; /* of the raw record, less those of the valid event and those dropped: 0 when all are accounted for */
 };
 
 /* One partition: its records from low up to the cut. */
 struct raw_part {
     int64_t low, cut, retry_cut;
     struct raw_record *records;
-    int64_t ahead, ahead_at; /* the highest raw offset at or beyond the cut that a valid record names, and where; -1: none */
+    int64_t ahead,
+        ahead_at; /* the highest raw offset at or beyond the cut that a valid record names, and where; -1: none */
 };
 
 struct raw_view {
@@ -164,8 +166,10 @@ static enum ll_status take_cuts(struct raw_view *view, struct ll_err *err)
         abort();
     for (int32_t p = 0; p < view->count; p++) {
         struct raw_part *part = &view->parts[p];
-        *part = (struct raw_part){ .low = raw->low[p], .cut = raw->at[p],
-                                   .retry_cut = p < retry->partitions ? retry->at[p] : 0, .ahead = -1 };
+        *part = (struct raw_part){ .low = raw->low[p],
+                                   .cut = raw->at[p],
+                                   .retry_cut = p < retry->partitions ? retry->at[p] : 0,
+                                   .ahead = -1 };
         part->records = calloc((size_t)(part->cut - part->low) + 1, sizeof(*part->records));
         if (part->records == NULL)
             abort();
@@ -177,8 +181,12 @@ static enum ll_status take_cuts(struct raw_view *view, struct ll_err *err)
 static enum ll_status read_all(struct raw_view *view, struct ll_err *err)
 {
     struct verify *verify = view->verify;
-    static const enum topic topics[] = { TOPIC_TRANSACTIONS, TOPIC_TRANSACTIONS_RETRY, TOPIC_TRANSACTIONS_VALID };
-    struct scan scan = { .topics = topics, .topic_count = 3, .doing = "reading transactions, raw and valid", .each = see,
+    static const enum topic topics[] = { TOPIC_TRANSACTIONS, TOPIC_TRANSACTIONS_RETRY,
+                                         TOPIC_TRANSACTIONS_VALID };
+    struct scan scan = { .topics = topics,
+                         .topic_count = 3,
+                         .doing = "reading transactions, raw and valid",
+                         .each = see,
                          .arg = view };
     struct letter_filter filter = { .stage = TEXT("validate"), .topic = TOPIC_TRANSACTIONS };
     enum ll_status status = scan_run(verify->lens, &verify->view.topics, &scan, err);
@@ -189,15 +197,15 @@ struct raw_sums {
     int64_t records, valid, dead, waits;
 };
 
-static void judge_record(struct check *records, struct check *lines, const struct raw_record *raw, int32_t partition,
-                         int64_t offset, struct raw_sums *sums)
+static void judge_record(struct check *records, struct check *lines, const struct raw_record *raw,
+                         int32_t partition, int64_t offset, struct raw_sums *sums)
 {
     bool valid = (raw->fate & FATE_VALID) != 0, dead = (raw->fate & FATE_DEAD) != 0;
     if ((raw->fate & FATE_RECORD) == 0) {
         if (valid || dead)
             verify_differs(records, "lens dlq list --topic transactions",
-                           "transactions[%d] offset %lld was decided %s, but no such raw record lies there", partition,
-                           (long long)offset, valid ? "valid" : "dead");
+                           "transactions[%d] offset %lld was decided %s, but no such raw record lies there",
+                           partition, (long long)offset, valid ? "valid" : "dead");
         return;
     }
     records->compared++;
@@ -206,11 +214,15 @@ static void judge_record(struct check *records, struct check *lines, const struc
     sums->dead += dead;
     if ((raw->fate & FATE_TWICE) != 0)
         verify_differs(records, "lens dlq list --topic transactions",
-                       "transactions[%d] offset %lld was read once but decided more than once (%s)", partition,
-                       (long long)offset, valid && dead ? "valid and dead" : valid ? "valid, again valid" : "dead, again dead");
+                       "transactions[%d] offset %lld was read once but decided more than once (%s)",
+                       partition, (long long)offset,
+                       valid && dead ? "valid and dead"
+                       : valid       ? "valid, again valid"
+                                     : "dead, again dead");
     else if (!valid && !dead && (raw->fate & FATE_WAITS) == 0)
         verify_differs(records, "lens status",
-                       "transactions[%d] offset %lld was read by validate, but is neither in transactions.valid nor in dead-letter",
+                       "transactions[%d] offset %lld was read by validate, but is neither in "
+                       "transactions.valid nor in dead-letter",
                        partition, (long long)offset);
     else
         sums->waits += !valid && !dead;
@@ -219,7 +231,8 @@ static void judge_record(struct check *records, struct check *lines, const struc
     lines->compared++;
     if (raw->lines != 0)
         verify_differs(lines, "lens dlq list --topic transactions",
-                       "transactions[%d] offset %lld: %d lines are %s", partition, (long long)offset, abs(raw->lines),
+                       "transactions[%d] offset %lld: %d lines are %s", partition, (long long)offset,
+                       abs(raw->lines),
                        raw->lines > 0 ? "neither valid nor dead" : "more than the raw record has");
 }
 
@@ -230,11 +243,13 @@ static void judge(struct raw_view *view, struct check *records, struct check *li
         for (int64_t at = 0; at < view->parts[p].cut - view->parts[p].low; at++)
             judge_record(records, lines, &view->parts[p].records[at], p, view->parts[p].low + at, &sums);
     if (view->moved > 0)
-        verify_differs(records, "lens status", "transactions.valid[%lld] offset %lld came from raw partition %lld",
-                       (long long)view->moved_partition, (long long)view->moved_offset, (long long)view->moved_raw);
+        verify_differs(
+            records, "lens status", "transactions.valid[%lld] offset %lld came from raw partition %lld",
+            (long long)view->moved_partition, (long long)view->moved_offset, (long long)view->moved_raw);
     if (sums.waits > 0)
-        verify_note(records, "read %s = valid %s + dead %s + waiting for a reference %s", lens_number(sums.records),
-                    lens_number(sums.valid), lens_number(sums.dead), lens_number(sums.waits));
+        verify_note(records, "read %s = valid %s + dead %s + waiting for a reference %s",
+                    lens_number(sums.records), lens_number(sums.valid), lens_number(sums.dead),
+                    lens_number(sums.waits));
 }
 
 static enum ll_status judge_ahead(struct raw_view *view, struct check *records, struct ll_err *err)
@@ -246,13 +261,15 @@ static enum ll_status judge_ahead(struct raw_view *view, struct check *records, 
     for (int32_t p = 0; status == LL_OK && p < view->count && p < ends->partitions; p++)
         if (view->parts[p].ahead >= ends->end[p])
             verify_differs(records, "lens status",
-                           "transactions.valid[%d] offset %lld came from transactions[%d] offset %lld, but no such raw record lies there",
+                           "transactions.valid[%d] offset %lld came from transactions[%d] offset %lld, but "
+                           "no such raw record lies there",
                            p, (long long)view->parts[p].ahead_at, p, (long long)view->parts[p].ahead);
     free(ends);
     return status;
 }
 
-static enum ll_status one_try(struct verify *verify, struct check *records, struct check *lines, struct ll_err *err)
+static enum ll_status one_try(struct verify *verify, struct check *records, struct check *lines,
+                              struct ll_err *err)
 {
     struct raw_view view = { .verify = verify };
     enum ll_status status = take_cuts(&view, err);
@@ -271,8 +288,10 @@ static enum ll_status one_try(struct verify *verify, struct check *records, stru
 /* A commit reaches the group's offsets and the topics at slightly different moments: what is missing is looked for again. */
 enum ll_status verify_raw(struct verify *verify, struct ll_err *err)
 {
-    struct check *records = verify_check(verify, "conservation", "each raw transaction is valid or dead, once", "records");
-    struct check *lines = verify_check(verify, "conservation of lines", "each of its lines is valid or dead, once", "events");
+    struct check *records =
+        verify_check(verify, "conservation", "each raw transaction is valid or dead, once", "records");
+    struct check *lines =
+        verify_check(verify, "conservation of lines", "each of its lines is valid or dead, once", "events");
     struct check empty_records = *records, empty_lines = *lines;
     enum ll_status status = LL_OK;
     for (int try = 0; try < TRIES && status == LL_OK; try++) {

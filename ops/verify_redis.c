@@ -26,10 +26,10 @@ struct balance {
 struct look {
     struct balance *balances;
     size_t count;
-    struct postgres_rows *rows; /* the texts */
-    int64_t next_offset;        /* the ledger's, in the same snapshot */
+    struct postgres_rows *rows;   /* the texts */
+    int64_t next_offset;          /* the ledger's, in the same snapshot */
     int64_t redis_from, redis_to; /* Redis's before and after */
-    size_t *slots;              /* index + 1 by hash */
+    size_t *slots;                /* index + 1 by hash */
     size_t mask;
     struct text stranger; /* owned: the first one with points in Redis alone; data NULL: none */
     int64_t stranger_points;
@@ -61,17 +61,19 @@ static void look_done(struct look *look)
     *look = (struct look){ 0 };
 }
 
-static enum ll_status look_at_ledger(struct verify *verify, int32_t partition, struct look *ret, struct ll_err *err)
+static enum ll_status look_at_ledger(struct verify *verify, int32_t partition, struct look *ret,
+                                     struct ll_err *err)
 {
     char run[16], number[16];
     snprintf(run, sizeof(run), "%d", verify->lens->config.program.run);
     snprintf(number, sizeof(number), "%d", partition);
     const char *params[] = { run, number };
-    enum ll_status status = postgres_query(verify->postgres,
-                                           "select p.next_offset, a.customer_id, a.points_balance, a.postings"
-                                           " from loyalty.partitions p left join loyalty.accounts a using (run_id, partition)"
-                                           " where p.run_id = $1::int and p.partition = $2::int",
-                                           params, 2, &ret->rows, err);
+    enum ll_status status =
+        postgres_query(verify->postgres,
+                       "select p.next_offset, a.customer_id, a.points_balance, a.postings"
+                       " from loyalty.partitions p left join loyalty.accounts a using (run_id, partition)"
+                       " where p.run_id = $1::int and p.partition = $2::int",
+                       params, 2, &ret->rows, err);
     if (status != LL_OK)
         return status;
     size_t count = postgres_rows_count(ret->rows);
@@ -88,9 +90,10 @@ static enum ll_status look_at_ledger(struct verify *verify, int32_t partition, s
         struct text id = postgres_rows_text(ret->rows, i, "customer_id");
         if (id.data == NULL)
             continue; /* no account at all */
-        ret->balances[ret->count++] = (struct balance){ .customer_id = id,
-                                                        .points = postgres_rows_int(ret->rows, i, "points_balance"),
-                                                        .postings = postgres_rows_int(ret->rows, i, "postings") };
+        ret->balances[ret->count++] =
+            (struct balance){ .customer_id = id,
+                              .points = postgres_rows_int(ret->rows, i, "points_balance"),
+                              .postings = postgres_rows_int(ret->rows, i, "postings") };
         size_t at = hash_of(id) & ret->mask;
         while (ret->slots[at] != 0)
             at = (at + 1) & ret->mask;
@@ -119,7 +122,8 @@ static void see_balance(void *arg, struct text customer_id, int64_t points)
     balance->redis_points = points;
 }
 
-static enum ll_status look_at_both(struct verify *verify, int32_t partition, struct look *ret, struct ll_err *err)
+static enum ll_status look_at_both(struct verify *verify, int32_t partition, struct look *ret,
+                                   struct ll_err *err)
 {
     struct lens *lens = verify->lens;
     int64_t epoch = -1;
@@ -131,11 +135,14 @@ static enum ll_status look_at_both(struct verify *verify, int32_t partition, str
     }
     enum ll_status status = look_at_ledger(verify, partition, ret, err);
     if (status == LL_OK)
-        status = redis_mark(verify->view.redis, lens->config.program.run, partition, &epoch, &ret->redis_from, err);
+        status = redis_mark(verify->view.redis, lens->config.program.run, partition, &epoch, &ret->redis_from,
+                            err);
     if (status == LL_OK)
-        status = redis_balances(verify->view.redis, lens->config.program.run, partition, see_balance, ret, err);
+        status =
+            redis_balances(verify->view.redis, lens->config.program.run, partition, see_balance, ret, err);
     if (status == LL_OK)
-        status = redis_mark(verify->view.redis, lens->config.program.run, partition, &epoch, &ret->redis_to, err);
+        status =
+            redis_mark(verify->view.redis, lens->config.program.run, partition, &epoch, &ret->redis_to, err);
     for (size_t i = 0; status == LL_OK && i < ret->count; i++) {
         struct balance *balance = &ret->balances[i];
         balance->suspect = !balance->in_redis || balance->redis_points != balance->points;
@@ -156,11 +163,13 @@ static void report(struct check *check, int32_t partition, const struct balance 
     char next[200];
     snprintf(next, sizeof(next), "lens customer %s", verify_text(balance->customer_id));
     if (balance->in_redis)
-        verify_differs(check, next, "customer %s, partition %d: Redis shows %lld points, the account has %lld",
+        verify_differs(check, next,
+                       "customer %s, partition %d: Redis shows %lld points, the account has %lld",
                        verify_text(balance->customer_id), partition, (long long)balance->redis_points,
                        (long long)balance->points);
     else
-        verify_differs(check, next, "customer %s, partition %d: Redis shows no balance, the account has %lld points",
+        verify_differs(check, next,
+                       "customer %s, partition %d: Redis shows no balance, the account has %lld points",
                        verify_text(balance->customer_id), partition, (long long)balance->points);
 }
 
@@ -173,7 +182,8 @@ static size_t suspects(const struct look *look)
 }
 
 /* Reports what is proven wrong; false, and nothing is reported, if something may still be in motion. */
-static bool settle(struct check *check, int32_t partition, const struct look *first, const struct look *second)
+static bool settle(struct check *check, int32_t partition, const struct look *first,
+                   const struct look *second)
 {
     for (size_t i = 0; i < first->count; i++) {
         if (!first->balances[i].suspect || proven(first, second, &first->balances[i]))
@@ -187,17 +197,24 @@ static bool settle(struct check *check, int32_t partition, const struct look *fi
             report(check, partition, &first->balances[i]);
     /* The ledger has passed what Redis showed, and still does not know the customer. */
     if (first->stranger.data != NULL && find(second, first->stranger) == NULL)
-        verify_differs(check, "lens status", "partition %d: Redis shows %lld points of customer %s, who has no account",
-                       partition, (long long)first->stranger_points, verify_text(first->stranger));
+        verify_differs(check, "lens status",
+                       "partition %d: Redis shows %lld points of customer %s, who has no account", partition,
+                       (long long)first->stranger_points, verify_text(first->stranger));
     return true;
 }
 
-static bool is_current(const struct look *look) { return look->redis_from >= look->next_offset; }
+static bool is_current(const struct look *look)
+{
+    return look->redis_from >= look->next_offset;
+}
 
-static bool agrees(const struct look *look) { return is_current(look) && suspects(look) == 0; }
+static bool agrees(const struct look *look)
+{
+    return is_current(look) && suspects(look) == 0;
+}
 
-static enum ll_status check_partition(struct verify *verify, struct check *check, int32_t partition, int64_t *moving,
-                                      struct ll_err *err)
+static enum ll_status check_partition(struct verify *verify, struct check *check, int32_t partition,
+                                      int64_t *moving, struct ll_err *err)
 {
     struct look first = { 0 }, second = { 0 };
     enum ll_status status = look_at_both(verify, partition, &first, err);
@@ -217,9 +234,10 @@ static enum ll_status check_partition(struct verify *verify, struct check *check
             look_done(&second);
     }
     if (!done && !is_current(&first))
-        verify_differs(check, "lens status",
-                       "partition %d: Redis stands at offset %lld, below the ledger's %lld: accrue has not rebuilt it",
-                       partition, (long long)first.redis_from, (long long)first.next_offset);
+        verify_differs(
+            check, "lens status",
+            "partition %d: Redis stands at offset %lld, below the ledger's %lld: accrue has not rebuilt it",
+            partition, (long long)first.redis_from, (long long)first.next_offset);
     else if (!done)
         *moving += (int64_t)suspects(&first);
     look_done(&first);
@@ -229,7 +247,8 @@ static enum ll_status check_partition(struct verify *verify, struct check *check
 
 enum ll_status verify_redis(struct verify *verify, struct ll_err *err)
 {
-    struct check *check = verify_check(verify, "redis", "each balance that Redis shows is the account's", "customers");
+    struct check *check =
+        verify_check(verify, "redis", "each balance that Redis shows is the account's", "customers");
     enum ll_status status = LL_OK;
     int64_t moving = 0;
     for (int32_t p = 0; status == LL_OK && p < verify->partitions; p++) {
@@ -239,7 +258,9 @@ enum ll_status verify_redis(struct verify *verify, struct ll_err *err)
     }
     lens_progress_end(verify->lens);
     if (moving > 0)
-        verify_note(check, "%s balances were in motion in every look and are not compared; run it again when less is going on",
+        verify_note(check,
+                    "%s balances were in motion in every look and are not compared; run it again when less "
+                    "is going on",
                     lens_number(moving));
     return status;
 }

@@ -110,14 +110,16 @@ static uint64_t key_print(size_t kind, const struct event *event, struct text *r
     return print_of(kind, from_ms, *ret_id, store_id);
 }
 
-static bool read_key(struct reference_view *view, size_t kind, struct text value, uint64_t *ret, struct text *ret_id)
+static bool read_key(struct reference_view *view, size_t kind, struct text value, uint64_t *ret,
+                     struct text *ret_id)
 {
     enum event_kind event_kind = EVENT_KINDS;
     enum code code = CODE_NONE;
     struct event event;
     struct ll_err err = { "" };
     if (value.data == NULL || !event_kind_of(raw_topics[kind], &event_kind) ||
-        codec_read(view->verify->codec, event_kind, value, view->verify->scratch, &event, &code, &err) != LL_OK)
+        codec_read(view->verify->codec, event_kind, value, view->verify->scratch, &event, &code, &err) !=
+            LL_OK)
         return false;
     *ret = key_print(kind, &event, ret_id);
     return true;
@@ -141,7 +143,8 @@ static void see_letter(void *arg, const struct letter *letter)
     struct reference_view *view = arg;
     for (size_t kind = 0; kind < REFERENCE_TOPICS; kind++)
         if (letter->origin == raw_topics[kind])
-            prints_add(&view->dead, print_of(kind, letter->origin_offset * 4096 + letter->origin_partition, nothing, nothing));
+            prints_add(&view->dead, print_of(kind, letter->origin_offset * 4096 + letter->origin_partition,
+                                             nothing, nothing));
 }
 
 static bool see_raw(void *arg, struct kafka_reader *reader, const struct bus_record *record)
@@ -155,14 +158,16 @@ static bool see_raw(void *arg, struct kafka_reader *reader, const struct bus_rec
         uint64_t print = 0;
         struct text id = nothing;
         view->check->compared++;
-        if (prints_has(&view->dead, print_of(kind, record->offset * 4096 + record->partition, nothing, nothing)))
+        if (prints_has(&view->dead,
+                       print_of(kind, record->offset * 4096 + record->partition, nothing, nothing)))
             continue;
         bool decodes = read_key(view, kind, record->value, &print, &id);
         if (!decodes || !prints_has(&view->valid, print))
-            verify_differs(view->check, "lens status",
-                           "%s[%d] offset %lld (%s) was read by validate, but is neither in %s nor in dead-letter",
-                           topic_name(record->topic), record->partition, (long long)record->offset,
-                           decodes ? verify_text(id) : "undecodable", topic_name(valid_topics[kind]));
+            verify_differs(
+                view->check, "lens status",
+                "%s[%d] offset %lld (%s) was read by validate, but is neither in %s nor in dead-letter",
+                topic_name(record->topic), record->partition, (long long)record->offset,
+                decodes ? verify_text(id) : "undecodable", topic_name(valid_topics[kind]));
     }
     return true;
 }
@@ -185,8 +190,11 @@ static enum ll_status one_try(struct reference_view *view, struct ll_err *err)
     }
     if (status != LL_OK || count == 0)
         return status;
-    struct scan scan = { .topics = present_valid, .topic_count = count, .doing = "reading reference topics",
-                         .each = see_valid, .arg = view };
+    struct scan scan = { .topics = present_valid,
+                         .topic_count = count,
+                         .doing = "reading reference topics",
+                         .each = see_valid,
+                         .arg = view };
     struct letter_filter filter = { .stage = TEXT("validate"), .topic = TOPIC_COUNT };
     status = scan_run(verify->lens, &verify->view.topics, &scan, err);
     if (status == LL_OK)
@@ -198,8 +206,9 @@ static enum ll_status one_try(struct reference_view *view, struct ll_err *err)
 
 enum ll_status verify_reference(struct verify *verify, struct ll_err *err)
 {
-    struct check *check = verify_check(verify, "conservation of references",
-                                       "each store, product, customer and promotion is valid or dead", "records");
+    struct check *check =
+        verify_check(verify, "conservation of references",
+                     "each store, product, customer and promotion is valid or dead", "records");
     struct check empty = *check;
     enum ll_status status = LL_OK;
     for (int try = 0; try < TRIES && status == LL_OK; try++) {

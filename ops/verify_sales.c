@@ -16,7 +16,7 @@ struct sum_line {
 struct sum {
     int64_t hash;
     int32_t partition;
-    bool exists; /* its own row was seen */
+    bool exists;                                       /* its own row was seen */
     struct text transaction_id, customer_id, store_id; /* owned */
     int32_t day, version;
     int64_t points;
@@ -59,20 +59,23 @@ static size_t slot_of(const struct verify_sales *sales, int32_t partition, int64
     return at;
 }
 
-enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *rules, struct verify_sales **ret,
-                                struct ll_err *err)
+enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *rules,
+                                struct verify_sales **ret, struct ll_err *err)
 {
     struct postgres_rows *rows = NULL;
-    enum ll_status status = verify_query(verify, "select distinct partition as source_partition, sale_hash from loyalty.postings"
-                                                 " where run_id = $1::int and sale_hash is not null", &rows, err);
+    enum ll_status status =
+        verify_query(verify,
+                     "select distinct partition as source_partition, sale_hash from loyalty.postings"
+                     " where run_id = $1::int and sale_hash is not null",
+                     &rows, err);
     if (status != LL_OK)
         return status;
     struct verify_sales *sales = calloc(1, sizeof(*sales));
     if (sales == NULL)
         abort();
     sales->verify = verify;
-    sales->check = verify_check(verify, "sales", "points of a sale and its returns = rules(lines sold - lines returned)",
-                                "sales");
+    sales->check = verify_check(
+        verify, "sales", "points of a sale and its returns = rules(lines sold - lines returned)", "sales");
     sales->rules = rules;
     sales->reverse_unreferenced = strcmp(verify->lens->config.accrue.unreferenced_return, "reverse") == 0;
     size_t slots = 64;
@@ -97,8 +100,8 @@ enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *ru
 }
 
 /* False: the lines cannot be priced (beyond the limit), so they are worth nothing. */
-static int64_t worth(struct verify_sales *sales, int32_t version, struct text customer_id, struct text store_id,
-                     int32_t day, size_t line_count)
+static int64_t worth(struct verify_sales *sales, int32_t version, struct text customer_id,
+                     struct text store_id, int32_t day, size_t line_count)
 {
     const struct rule_set *rules = rulebook_rules(sales->rules, version);
     if (customer_id.data == NULL || rules == NULL)
@@ -117,8 +120,8 @@ static void compare(struct verify_sales *sales, struct text id, int64_t posted, 
         return;
     char next[200];
     snprintf(next, sizeof(next), "lens ledger %s", verify_text(id));
-    verify_differs(sales->check, next, "%s: posted %lld points in all, by the rules it is worth %lld", verify_text(id),
-                   (long long)posted, (long long)target);
+    verify_differs(sales->check, next, "%s: posted %lld points in all, by the rules it is worth %lld",
+                   verify_text(id), (long long)posted, (long long)target);
 }
 
 /* A sale without returns, or a return that names no sale. */
@@ -132,8 +135,8 @@ static void compare_alone(struct verify_sales *sales, const struct posting *post
     }
     int64_t target = posting->type != TRANSACTION_SALE && !sales->reverse_unreferenced
                          ? 0
-                         : sign * worth(sales, posting->rules_version, posting->customer_id, posting->store_id,
-                                        posting->sale_day, posting->line_count);
+                         : sign * worth(sales, posting->rules_version, posting->customer_id,
+                                        posting->store_id, posting->sale_day, posting->line_count);
     compare(sales, posting->transaction_id, posting->points, target);
 }
 
@@ -183,7 +186,8 @@ static void compare_sum(struct verify_sales *sales, const struct sum *sum)
     for (size_t i = 0; i < sum->count; i++) {
         const struct sum_line *line = &sum->lines[i];
         if (line->amount_minor < 0) {
-            verify_differs(sales->check, "lens ledger", "%s: more of product %s came back than was sold, by %lld",
+            verify_differs(sales->check, "lens ledger",
+                           "%s: more of product %s came back than was sold, by %lld",
                            verify_text(sum->transaction_id), verify_text(line->product_id),
                            (long long)-line->amount_minor);
             return;

@@ -12,8 +12,8 @@
 struct verify_sales;
 
 /* Asks the ledger which sales have returns; rules is borrowed. */
-enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *rules, struct verify_sales **ret,
-                                struct ll_err *err);
+enum ll_status verify_sales_new(struct verify *verify, const struct rulebook *rules,
+                                struct verify_sales **ret, struct ll_err *err);
 void verify_sales_add(struct verify_sales *sales, const struct posting *posting);
 /* Compares those with returns; frees. */
 void verify_sales_end(struct verify_sales *takes);

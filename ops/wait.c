@@ -39,11 +39,14 @@ static void plan(struct way *way)
     if (way->legs == NULL)
         abort();
     for (size_t i = 0; i < line_raw_topic_count; i++)
-        way->legs[i] = (struct leg){ .process = "validate", .topic = line_raw_topics[i], .ask = line_validated,
-                                     .markers = true };
+        way->legs[i] = (struct leg){
+            .process = "validate", .topic = line_raw_topics[i], .ask = line_validated, .markers = true
+        };
     struct leg *last = &way->legs[line_raw_topic_count];
-    last[0] = (struct leg){ .process = "validate (missing references)", .topic = TOPIC_TRANSACTIONS_RETRY,
-                            .ask = line_validated, .markers = true };
+    last[0] = (struct leg){ .process = "validate (missing references)",
+                            .topic = TOPIC_TRANSACTIONS_RETRY,
+                            .ask = line_validated,
+                            .markers = true };
     last[1] = (struct leg){ .process = "accrue", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_credited };
     last[2] = (struct leg){ .process = "redis", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_shown };
     last[3] = (struct leg){ .process = "relay", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_relayed };
@@ -113,8 +116,8 @@ static int finish(struct way *way, bool done, enum ll_status status, const struc
     int64_t ms = way->asked_ms - way->started_ms;
     lens_progress_end(lens);
     if (lens->json)
-        lens_print_json(lens, json_pack("{s:b, s:f, s:o}", "done", done, "seconds", (double)ms / 1000, "behind",
-                                        behind_json(way)));
+        lens_print_json(lens, json_pack("{s:b, s:f, s:o}", "done", done, "seconds", (double)ms / 1000,
+                                        "behind", behind_json(way)));
     if (done) {
         if (!lens->json)
             printf("all that was produced is credited (waited %lld.%lld s)\n", (long long)(ms / 1000),
@@ -128,10 +131,12 @@ static int finish(struct way *way, bool done, enum ll_status status, const struc
     size_t used = 0;
     for (int32_t p = 0; p < leg->part.partitions && used + 24 < sizeof(where); p++)
         if (leg->part.at[p] < leg->part.end[p])
-            used += (size_t)snprintf(where + used, sizeof(where) - used, "%s%d at %lld of %lld", used > 0 ? ", " : "", p,
-                                     (long long)leg->part.at[p], (long long)leg->part.end[p]);
-    return lens_fail(lens, "after %lld s %s is still %s records behind in %s (partition %s); see `lens status`",
-                     (long long)(ms / 1000), leg->process, lens_number(leg->behind), topic_name(leg->topic), where);
+            used += (size_t)snprintf(where + used, sizeof(where) - used, "%s%d at %lld of %lld",
+                                     used > 0 ? ", " : "", p, (long long)leg->part.at[p],
+                                     (long long)leg->part.end[p]);
+    return lens_fail(
+        lens, "after %lld s %s is still %s records behind in %s (partition %s); see `lens status`",
+        (long long)(ms / 1000), leg->process, lens_number(leg->behind), topic_name(leg->topic), where);
 }
 
 static int wait_for(struct lens *lens, int64_t timeout_s)
@@ -167,13 +172,15 @@ static int wait_for(struct lens *lens, int64_t timeout_s)
 
 int verb_wait(struct lens *lens, int argc, char **argv)
 {
-    static const struct option options[] = { { "timeout", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 } };
+    static const struct option options[] = { { "timeout", required_argument, NULL, 't' },
+                                             { NULL, 0, NULL, 0 } };
     int64_t timeout_s = TIMEOUT_S;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         if (option != 't')
             return LENS_USAGE;
         if (!option_int(optarg, 0, TIMEOUT_S_MAX, &timeout_s))
-            return lens_usage(lens, "--timeout is a number of seconds up to %d, not \"%s\"", TIMEOUT_S_MAX, optarg);
+            return lens_usage(lens, "--timeout is a number of seconds up to %d, not \"%s\"", TIMEOUT_S_MAX,
+                              optarg);
     }
     if (optind < argc)
         return lens_usage(lens, "takes no argument, got \"%s\"", argv[optind]);
