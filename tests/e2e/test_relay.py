@@ -144,7 +144,7 @@ def second_relay(stack):
         running[0].wait(30)
 
 
-def test_each_row_once_and_in_order_though_relays_and_kafka_are_killed(home, tmp_path):
+def test_each_row_once_and_in_order_though_relays_and_services_are_killed(home, tmp_path):
     home.configure(SMALL)
     home.up()
     with second_relay(home) as (second, start_second):
@@ -153,9 +153,10 @@ def test_each_row_once_and_in_order_though_relays_and_kafka_are_killed(home, tmp
             time.sleep(0.7)
             second[0].kill()
             second[0].wait()
-            if number == 5:
-                pid = home.kill("kafka")
-                home.wait_restarted("kafka", pid)
+            if number in (5, 9):
+                name = "kafka" if number == 5 else "postgres"
+                pid = home.kill(name)
+                home.wait_restarted(name, pid)
             if number in (2, 8):
                 pid = home.kill("relay")
                 home.wait_restarted("relay", pid)
@@ -192,6 +193,29 @@ def test_progress_that_has_expired_is_found_in_the_topics(home, tmp_path):
     generate(home, tmp_path / "more", "--sales", "300", "--seed", "10", "--start", "2025-06-01")
     home.lens("wait", "--timeout", "60")
     assert check_ledger(home) > rows and check_dead(home) >= dead
+
+
+def test_verify_sees_what_a_topic_has_too_much_and_too_little(home, tmp_path):
+    from confluent_kafka import Producer
+
+    home.configure(SMALL)
+    home.up()
+    generate(home, tmp_path, "--sales", "5000", "--seed", "12")
+    home.lens("wait", "--timeout", "60")
+    checks = {check["check"]: check for check in home.lens("verify")["checks"]}
+    assert checks["relay"]["compared"] == home.query("select count(*) from loyalty.postings")[0][0]
+    assert checks["relay of refusals"]["compared"] == home.query("select count(*) from loyalty.dead")[0][0] > 0
+    again = next(m for m in read_topic(home, "ledger") if decode(m.value())[0] == "ledger")
+    home.query("delete from loyalty.dead where (partition, \"offset\", seq) in (select partition, \"offset\", seq from loyalty.dead"
+               " limit 1)")
+    producer = Producer({"bootstrap.servers": home.env()["KAFKA_BOOTSTRAP"]})
+    producer.produce("ledger", again.value(), again.key(), again.partition())
+    producer.flush(10)
+    found = home.run("--json", "verify")
+    checks = {check["check"]: check for check in json.loads(found.stdout)["checks"]}
+    assert found.returncode == 3
+    assert checks["relay"]["different"] == 1 and "twice" in checks["relay"]["first"]
+    assert checks["relay of refusals"]["different"] == 1 and "not in Postgres" in checks["relay of refusals"]["first"]
 
 
 def test_commit_to_topic_takes_less_than_a_blink(stack, tmp_path):
