@@ -5,7 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 2000, REBUILD_CHUNK = 2000 };
+enum {
+    BACKOFF_FIRST_MS = 50,
+    BACKOFF_MAX_MS = 2000,
+    REBUILD_CHUNK = 2000,
+    LOADED_PART = 4, /* of the identities that memory may hold, one in four is loaded at a claim: a restart must be short,
+                        and older ones are looked up as they are asked for */
+};
 
 static int64_t steady_ms(const struct accrue *accrue) { return accrue->clock.steady_ms(accrue->clock.self); }
 static int64_t wall_ms(const struct accrue *accrue) { return accrue->clock.wall_ms(accrue->clock.self); }
@@ -105,7 +111,7 @@ static enum ll_status claim_one(struct accrue *accrue, struct owned *owned, stru
     if (status == LL_OK)
         status = of_reply(claim_load_rules(accrue, claim.rules_version, err));
     if (status == LL_OK)
-        status = of_reply(partition_load(partition, &accrue->ledger, accrue->config->accrue.dedupe_events,
+        status = of_reply(partition_load(partition, &accrue->ledger, accrue->config->accrue.dedupe_events / LOADED_PART,
                                          accrue->config->accrue.customers_max, err));
     if (status == LL_OK)
         status = claim_redis(accrue, owned, err);
