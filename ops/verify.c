@@ -57,7 +57,8 @@ const char *verify_text(struct text text)
     return inert_write(text, to, SIZE);
 }
 
-enum ll_status verify_query(struct verify *verify, const char *sql, struct postgres_rows **ret, struct ll_err *err)
+enum ll_status verify_query(struct verify *verify, const char *sql, struct postgres_rows **ret,
+                            struct ll_err *err)
 {
     char run[16];
     snprintf(run, sizeof(run), "%d", verify->lens->config.program.run);
@@ -80,9 +81,12 @@ static enum ll_status take_cut(struct verify *verify, struct ll_err *err)
     verify->cuts = calloc((size_t)verify->partitions + 1, sizeof(*verify->cuts));
     if (verify->cuts == NULL)
         abort();
-    status = verify_query(verify, "select c.*, c.partition as source_partition, loyalty.ms(p.clock) as clock_ms, p.rules_version"
-                                  " from loyalty.verify_counts c join loyalty.partitions p using (run_id, partition)"
-                                  " where run_id = $1::int", &rows, err);
+    status = verify_query(
+        verify,
+        "select c.*, c.partition as source_partition, loyalty.ms(p.clock) as clock_ms, p.rules_version"
+        " from loyalty.verify_counts c join loyalty.partitions p using (run_id, partition)"
+        " where run_id = $1::int",
+        &rows, err);
     if (status != LL_OK)
         return status;
     for (size_t i = 0; i < postgres_rows_count(rows); i++) {
@@ -114,8 +118,8 @@ static int print_json(struct lens *lens, const struct verify *verify, int64_t di
     json_t *checks = json_array();
     for (size_t i = 0; i < verify->check_count; i++) {
         const struct check *check = &verify->checks[i];
-        json_t *one = json_pack("{s:s, s:s, s:s, s:I, s:I}", "check", check->name, "what", check->what, "unit",
-                                check->unit, "compared", (json_int_t)check->compared, "different",
+        json_t *one = json_pack("{s:s, s:s, s:s, s:I, s:I}", "check", check->name, "what", check->what,
+                                "unit", check->unit, "compared", (json_int_t)check->compared, "different",
                                 (json_int_t)check->different);
         json_object_set_new(one, "first", check->different > 0 ? json_string(check->first) : json_null());
         json_object_set_new(one, "next", check->different > 0 ? json_string(check->next) : json_null());
@@ -150,9 +154,9 @@ static void print_text(const struct verify *verify, int64_t different, double se
 
 static enum ll_status run_checks(struct verify *verify, struct ll_err *err)
 {
-    static enum ll_status (*const checks[])(struct verify *, struct ll_err *) = { verify_raw, verify_reference,
-                                                                                  verify_counts, verify_redis,
-                                                                                  verify_fold, verify_relay };
+    static enum ll_status (*const checks[])(struct verify *,
+                                            struct ll_err *) = { verify_raw, verify_reference, verify_counts,
+                                                                 verify_redis, verify_fold, verify_relay };
     enum ll_status status = take_cut(verify, err);
     for (size_t i = 0; status == LL_OK && i < sizeof(checks) / sizeof(checks[0]); i++)
         status = checks[i](verify, err);

@@ -58,7 +58,8 @@ void verify_note(struct check *check, const char *format, ...) __attribute__((fo
 /* Inert, for %s, in a ring of static buffers: good for one message with at most 8 of them. */
 const char *verify_text(struct text text);
 /* The rows of a query whose $1 is the run. */
-enum ll_status verify_query(struct verify *verify, const char *sql, struct postgres_rows **ret, struct ll_err *err);
+enum ll_status verify_query(struct verify *verify, const char *sql, struct postgres_rows **ret,
+                            struct ll_err *err);
 
 /* verify_raw.c: every raw record was decided once, as valid or dead, or is parked and waits; every line of it too. */
 enum ll_status verify_raw(struct verify *verify, struct ll_err *err);
