@@ -205,7 +205,7 @@ static int wait_ms(const struct validate *v, int64_t now_ms)
     return left_ms <= 0 ? 0 : left_ms > PATIENCE_MS ? PATIENCE_MS : (int)left_ms;
 }
 
-/* Polls until the batch is full, its time is over, or nothing comes. */
+/* Polls until the batch is full, its time is over, or nothing more comes. */
 static enum ll_status take_batch(struct validate *v, struct ll_err *err)
 {
     struct bus_record record;
@@ -220,6 +220,15 @@ static enum ll_status take_batch(struct validate *v, struct ll_err *err)
             return LL_OK;
         /* Without a wait the client need not look at its clock: what is there already comes cheaper. */
         enum bus_event event = v->needs.consumer.ops->poll(v->needs.consumer.self, 0, &record, err);
+        if (event == BUS_NONE && v->open) {
+            /* Nothing more is waiting: this is live. The commit itself takes longer than this, and gathers the next batch. */
+            enum { SETTLE_MS = 5 };
+            now_ms = steady_ms(v);
+            int64_t left_ms = v->opened_at_ms + SETTLE_MS - now_ms;
+            if (left_ms <= 0)
+                return LL_OK;
+            timeout_ms = left_ms < timeout_ms ? (int)left_ms : timeout_ms;
+        }
         if (event == BUS_NONE)
             event = v->needs.consumer.ops->poll(v->needs.consumer.self, timeout_ms, &record, err);
         switch (event) {
