@@ -18,7 +18,8 @@ def _new_home() -> pathlib.Path:
 
 
 def _finish(stack: Stack) -> None:
-    reports = stack.sanitizer_reports()
+    stack.lens("down", check=False)  # a process that crashes while it stops has crashed, too
+    reports = stack.crash_reports()
     kept = os.environ.get("LENS_KEEP_LOGS")
     if kept:
         shutil.copytree(stack.home / "log", pathlib.Path(kept) / stack.home.name, dirs_exist_ok=True)

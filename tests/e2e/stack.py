@@ -16,7 +16,7 @@ DATA = pathlib.Path(os.environ.get("LENS_DATA", ROOT.parent / "shared" / "data")
 
 SERVICES = ("redis", "postgres", "kafka")
 PROCESSES = ("validate", "accrue", "relay")
-_REPORT = re.compile(r"ERROR: [A-Z][A-Za-z]*Sanitizer|runtime error:")
+_REPORT = re.compile(r"ERROR: [A-Z][A-Za-z]*Sanitizer|runtime error:|event=crashed")
 
 
 class LensError(AssertionError):
@@ -130,7 +130,8 @@ class Stack:
         env = self.env()
         return redis.Redis(host=env["REDIS_HOST"], port=int(env["REDIS_PORT"]), decode_responses=True)
 
-    def sanitizer_reports(self) -> list[str]:
+    def crash_reports(self) -> list[str]:
+        """What a sanitizer or the supervisor wrote into a log: the service, and the lines around."""
         logs = self.home / "log"
         found = []
         for path in sorted(logs.rglob("*")) if logs.is_dir() else []:
@@ -138,5 +139,5 @@ class Stack:
                 text = path.read_text(errors="replace")
                 match = _REPORT.search(text)
                 if match:
-                    found.append(f"{path.parent.name}: {text[match.start():match.start() + 3000]}")
+                    found.append(f"{path.parent.name}: {text[max(0, match.start() - 1000):match.start() + 3000]}")
         return found

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 
@@ -223,3 +224,12 @@ def test_a_full_disk_is_said_before_anything_is_made(home):
         assert "MB free" in refused.stderr and str(small) in refused.stderr
     finally:
         subprocess.run(["umount", str(small)], check=True)
+
+
+def test_a_crash_is_told_in_the_log(home):
+    home.up("--no-processes")
+    pid = home.service("redis")["pid"]
+    os.kill(pid, signal.SIGSEGV)
+    home.wait_restarted("redis", pid)
+    assert home.crash_reports() and "signal=11" in home.crash_reports()[0]
+    home.lens("down", "--purge")
