@@ -186,6 +186,7 @@ static void small_json(json_t *to, const struct event *event)
     case EVENT_STORE:
     case EVENT_PROMOTION:
     case EVENT_LEDGER:
+    case EVENT_SEGMENT_CHANGE:
     case EVENT_KINDS:
         break;
     }
@@ -218,6 +219,7 @@ json_t *event_json(const struct event *event)
         small_json(to, event);
         break;
     case EVENT_LEDGER:
+    case EVENT_SEGMENT_CHANGE:
     case EVENT_KINDS:
         break;
     }

@@ -29,6 +29,7 @@
     X(INVENTORY_VALID, "inventory.valid") \
     X(DEAD_LETTER, "dead-letter") \
     X(LEDGER, "ledger") \
+    X(SEGMENT_CHANGES, "segment-changes") \
     X(COMMANDS, "commands") \
     X(IMPORTS, "imports")
 

@@ -195,6 +195,36 @@ static const struct bind_field COMMAND[] = {
     LONG_IN(command, "time", time_ms),
 };
 
+static const char *const CHANGE_KINDS[] = { [SEGMENT_ENTERED] = "ENTERED", [SEGMENT_EXITED] = "EXITED", NULL };
+static const char *const CHANGE_REASONS[] = {
+    [SEGMENT_PURCHASE] = "PURCHASE", [SEGMENT_TIME] = "TIME", [SEGMENT_RETURN] = "RETURN",
+    [SEGMENT_THRESHOLD] = "THRESHOLD", [SEGMENT_POINTS_SPENT] = "POINTS_SPENT",
+    [SEGMENT_POINTS_EARNED] = "POINTS_EARNED", [SEGMENT_RULES] = "RULES", NULL
+};
+
+static const struct bind_field SEGMENT_CHANGE[] = {
+    TEXT_IN(segment_change, "change_id", change_id),
+    TEXT_IN(segment_change, "customer_id", customer_id),
+    TEXT_IN(segment_change, "segment", segment),
+    ENUM_IN(segment_change, "kind", kind, CHANGE_KINDS),
+    ENUM_IN(segment_change, "reason", reason, CHANGE_REASONS),
+    LONG_IN(segment_change, "sequence", sequence),
+    LONG_IN(segment_change, "effective_at", effective_at_ms),
+    LONG_IN(segment_change, "detected_at", detected_at_ms),
+    INT_IN(segment_change, "as_of_day", as_of_day),
+    INT_IN(segment_change, "threshold_version", threshold_version),
+    INT_IN(segment_change, "recency_days", snapshot.recency_days),
+    INT_IN(segment_change, "frequency", snapshot.frequency),
+    LONG_IN(segment_change, "monetary_minor", snapshot.monetary_minor),
+    INT_IN(segment_change, "r", snapshot.r),
+    INT_IN(segment_change, "f", snapshot.f),
+    INT_IN(segment_change, "m", snapshot.m),
+    TEXT_IN(segment_change, "rfm_segment", snapshot.rfm_segment),
+    LONG_IN(segment_change, "points_balance", snapshot.points_balance),
+    TEXT_IN(segment_change, "tier", snapshot.tier),
+    INT_IN(segment_change, "clv_potential", snapshot.clv_potential),
+};
+
 static const struct {
     const char *name;
     struct bind_record record;
@@ -210,6 +240,7 @@ static const struct {
     [EVENT_LOYALTY_RULES] = { "loyalty_rules", RECORD(loyalty_rules, LOYALTY_RULES) },
     [EVENT_LEDGER] = { "ledger", RECORD(ledger_entry, LEDGER) },
     [EVENT_COMMAND] = { "command", RECORD(command, COMMAND) },
+    [EVENT_SEGMENT_CHANGE] = { "segment_change", RECORD(segment_change, SEGMENT_CHANGE) },
 };
 
 /* clang-format on */

@@ -38,6 +38,7 @@ enum event_kind {
     EVENT_LOYALTY_RULES,
     EVENT_LEDGER,
     EVENT_COMMAND,
+    EVENT_SEGMENT_CHANGE,
     EVENT_KINDS,
 };
 
@@ -190,6 +191,44 @@ struct command {
     int64_t time_ms;
 };
 
+enum segment_change_kind { SEGMENT_ENTERED, SEGMENT_EXITED };
+
+enum segment_change_reason {
+    SEGMENT_PURCHASE,
+    SEGMENT_TIME,
+    SEGMENT_RETURN,
+    SEGMENT_THRESHOLD,
+    SEGMENT_POINTS_SPENT,
+    SEGMENT_POINTS_EARNED,
+    SEGMENT_RULES,
+};
+
+/* A customer's standing at one moment, as a change of segment tells it. */
+struct segment_snapshot {
+    int32_t recency_days; /* -1: never bought */
+    int32_t frequency;
+    int64_t monetary_minor;
+    int32_t r, f, m;         /* 1 to 5; 0: no score */
+    struct text rfm_segment; /* without RFM_ */
+    int64_t points_balance;
+    struct text tier; /* BRONZE, SILVER, GOLD */
+    int32_t clv_potential;
+};
+
+/* segment_change.avsc: one customer entered or left one segment. */
+struct segment_change {
+    struct text change_id; /* 32 hex digits */
+    struct text customer_id;
+    struct text segment;
+    enum segment_change_kind kind;
+    enum segment_change_reason reason;
+    int64_t sequence;
+    int64_t effective_at_ms, detected_at_ms;
+    int32_t as_of_day;
+    int32_t threshold_version;
+    struct segment_snapshot snapshot;
+};
+
 struct event {
     enum event_kind kind;
     union {
@@ -203,6 +242,7 @@ struct event {
         struct loyalty_rules loyalty_rules;
         struct ledger_entry ledger;
         struct command command;
+        struct segment_change segment_change;
     };
 };
 

@@ -123,6 +123,7 @@ char *write_event(char *to, const struct event *event)
     case EVENT_LOYALTY_RULES:
     case EVENT_LEDGER:
     case EVENT_COMMAND:
+    case EVENT_SEGMENT_CHANGE:
         return write_bound(to, bind_of(event->kind), event_payload_const(event));
     case EVENT_KINDS:
         break;

@@ -29,6 +29,7 @@ struct text output_key(const struct event *event)
     case EVENT_LOYALTY_RULES:
     case EVENT_LEDGER:
     case EVENT_COMMAND:
+    case EVENT_SEGMENT_CHANGE:
     case EVENT_KINDS:
         break;
     }

@@ -101,6 +101,15 @@ static const struct {
       { .kind = EVENT_COMMAND,
         .command = { .process = T("p"), .verb = T("v"), .topic = T("t"), .partition = 1, .time_ms = 2 } },
       "'p 'v 't 1 2" },
+    { "a change of segment", 1012,
+      { .kind = EVENT_SEGMENT_CHANGE,
+        .segment_change = { .change_id = T("i"), .customer_id = T("C"), .segment = T("AT_RISK"), .kind = SEGMENT_EXITED,
+                            .reason = SEGMENT_POINTS_SPENT, .sequence = 3, .effective_at_ms = 5, .detected_at_ms = 6,
+                            .as_of_day = 7, .threshold_version = 8,
+                            .snapshot = { .recency_days = 9, .frequency = 10, .monetary_minor = -11, .r = 1, .f = 2,
+                                          .m = 4, .rfm_segment = T("LOST"), .points_balance = -12, .tier = T("GOLD"),
+                                          .clv_potential = 13 } } },
+      "'i 'C 'AT_RISK 1 4 3 5 6 7 8 9 10 -11 1 2 4 'LOST -12 'GOLD 13" },
 };
 /* clang-format on */
 
