@@ -2,6 +2,7 @@
 
 #include "ops/event_json.h"
 #include "ops/inert.h"
+#include "ops/letter_show.h"
 #include "ops/letters.h"
 #include "ops/options.h"
 #include "ops/reach.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LIST_DEFAULT = 20, LIST_MAX = 100000, DUMP_SIZE = 4096, TEXT_SIZE = 160, CODES_SIZE = 1024 };
+enum { LIST_DEFAULT = 20, LIST_MAX = 100000, TEXT_SIZE = 160, CODES_SIZE = 1024 };
 
 /* What a list keeps of a letter, inert already. */
 struct entry {
@@ -38,18 +39,6 @@ static int newest_first(const void *a, const void *b)
     return x->order > y->order ? -1 : 1;
 }
 
-static void where_of(const struct letter *letter, char *to, size_t size)
-{
-    char file[TEXT_SIZE], row[32];
-    if (letter->file.data != NULL)
-        snprintf(to, size, "%s:%s", inert_write(letter->file, file, sizeof(file)),
-                 inert_write(letter->row, row, sizeof(row)));
-    else
-        snprintf(to, size, "%d/%lld%s%s", letter->origin_partition, (long long)letter->origin_offset,
-                 letter->line_alone ? " line " : "",
-                 letter->line_alone ? inert_write(letter->row, row, sizeof(row)) : "");
-}
-
 static void list_add(void *arg, const struct letter *letter)
 {
     struct list *list = arg;
@@ -63,7 +52,7 @@ static void list_add(void *arg, const struct letter *letter)
     letter_ref_write(&letter->ref, entry->ref);
     inert_write(letter->stage, entry->stage, sizeof(entry->stage));
     inert_write(letter->topic, entry->topic, sizeof(entry->topic));
-    where_of(letter, entry->where, sizeof(entry->where));
+    letter_where(letter, entry->where, sizeof(entry->where));
     inert_write(letter->codes_text, entry->codes, sizeof(entry->codes));
     inert_write(letter->message, entry->message, sizeof(entry->message));
     struct event event;
@@ -242,104 +231,13 @@ struct show {
     int code;
 };
 
-static json_t *codes_json(uint64_t set)
-{
-    json_t *all = json_array();
-    for (int code = 1; code < CODE_COUNT; code++)
-        if ((set & code_bit((enum code)code)) != 0) {
-            const struct code_info *info = code_info((enum code)code);
-            json_array_append_new(all, json_pack("{s:s, s:s, s:s}", "code", info->name, "meaning",
-                                                 info->meaning, "next", info->next));
-        }
-    return all;
-}
-
-static json_t *hex_json(struct text text)
-{
-    if (text.data == NULL)
-        return json_null();
-    char *hex = malloc(2 * (size_t)text.size + 1);
-    if (hex == NULL)
-        abort();
-    hex[0] = '\0';
-    for (uint32_t i = 0; i < text.size; i++)
-        snprintf(hex + 2 * i, 3, "%02x", (unsigned char)text.data[i]);
-    json_t *value = json_string(hex);
-    free(hex);
-    return value;
-}
-
-static int show_json(struct show *show, const struct letter *letter, json_t *event)
-{
-    char ref[LETTER_REF_SIZE], where[TEXT_SIZE];
-    where_of(letter, where, sizeof(where));
-    json_t *headers = json_array();
-    for (size_t i = 0; i < letter->header_count; i++)
-        json_array_append_new(headers, json_pack("{s:o, s:o}", "name", inert_json(letter->headers[i].name),
-                                                 "value", inert_json(letter->headers[i].value)));
-    json_t *all = json_pack("{s:s, s:o, s:o, s:s, s:o, s:o, s:o}", "ref", letter_ref_write(&letter->ref, ref),
-                            "stage", inert_json(letter->stage), "topic", inert_json(letter->topic), "where",
-                            where, "codes", codes_json(letter->codes), "message", inert_json(letter->message),
-                            "refused_at", event_json_time(letter->dead_at_ms));
-    json_object_set_new(all, "timestamp", event_json_time(letter->timestamp_ms));
-    json_object_set_new(all, "headers", headers);
-    json_object_set_new(all, "key", inert_json(letter->key));
-    json_object_set_new(all, "value_hex", hex_json(letter->value));
-    json_object_set_new(all, "value_text", inert_json(letter->value));
-    json_object_set_new(all, "event", event != NULL ? event : json_null());
-    return lens_print_json(show->lens, all);
-}
-
-static void show_text(const struct letter *letter, json_t *event)
-{
-    char ref[LETTER_REF_SIZE], where[TEXT_SIZE], when[32], was[32];
-    where_of(letter, where, sizeof(where));
-    printf("%s  refused by ", letter_ref_write(&letter->ref, ref));
-    inert_print(letter->stage, stdout);
-    printf(" at %s\n", clock_format(letter->dead_at_ms, when, sizeof(when)));
-    fputs("from ", stdout);
-    inert_print(letter->topic, stdout);
-    printf(" %s, record of %s\n", where, clock_format(letter->timestamp_ms, was, sizeof(was)));
-    if (!text_empty(letter->message)) {
-        fputs("why  ", stdout);
-        inert_print(letter->message, stdout);
-        fputc('\n', stdout);
-    }
-    fputs("\ncodes\n", stdout);
-    for (int code = 1; code < CODE_COUNT; code++)
-        if ((letter->codes & code_bit((enum code)code)) != 0) {
-            const struct code_info *info = code_info((enum code)code);
-            printf("  %s: %s\n    next: %s\n", info->name, info->meaning, info->next);
-        }
-    fputs("\nheaders\n", stdout);
-    struct table *table = table_new("|");
-    for (size_t i = 0; i < letter->header_count; i++) {
-        table_text(table, letter->headers[i].name);
-        table_text(table, letter->headers[i].value);
-    }
-    table_print(table, 2, stdout);
-    fputs("\nkey\n", stdout);
-    inert_dump(letter->key, DUMP_SIZE, stdout);
-    printf("\nvalue, %u bytes\n", letter->value.size);
-    inert_dump(letter->value, DUMP_SIZE, stdout);
-    if (event == NULL)
-        return;
-    fputs("\nevent\n", stdout);
-    json_dumpf(event, stdout, JSON_INDENT(2));
-    fputc('\n', stdout);
-    json_decref(event);
-}
-
 static void show_one(void *arg, const struct letter *letter)
 {
     struct show *show = arg;
     struct event event;
     json_t *decoded = letter_event(letter, show->codec, show->scratch, &event) ? event_json(&event) : NULL;
     show->found = true;
-    if (show->lens->json)
-        show->code = show_json(show, letter, decoded);
-    else
-        show_text(letter, decoded);
+    show->code = letter_show(show->lens, letter, decoded);
 }
 
 static int dlq_show(struct lens *lens, const char *text)

@@ -83,21 +83,9 @@ static bool wanted(const struct letter_filter *filter, const struct letter *lett
     return filter->since_ms == 0 || letter->dead_at_ms >= filter->since_ms;
 }
 
-struct kafka_letters {
-    const struct letter_filter *filter;
-    letter_fn *each;
-    void *arg;
-};
-
-static bool kafka_letter(void *arg, struct kafka_reader *reader, const struct bus_record *record)
+void letter_of(const struct bus_record *record, const struct bus_header *headers, size_t count, struct letter *ret)
 {
-    struct kafka_letters *letters = arg;
-    const struct letter_ref *only = letters->filter->ref;
-    if (only != NULL && (record->partition != only->partition || record->offset != only->offset))
-        return record->partition != only->partition || record->offset < only->offset;
-    struct bus_header headers[BUS_HEADERS_MAX];
-    size_t count = kafka_reader_headers(reader, record, headers);
-    struct letter letter = {
+    *ret = (struct letter){
         .ref = { .partition = record->partition, .offset = record->offset },
         .codes_text = scan_header(headers, count, "ll-codes"),
         .stage = scan_header(headers, count, "ll-stage"),
@@ -115,12 +103,30 @@ static bool kafka_letter(void *arg, struct kafka_reader *reader, const struct bu
         .header_count = count,
         .event_offset = -1,
     };
+    ret->codes = codes_of(ret->codes_text);
+    ret->origin = origin_of(ret->topic);
+    ret->line_alone = ret->file.data == NULL && ret->row.data != NULL;
+}
+
+struct kafka_letters {
+    const struct letter_filter *filter;
+    letter_fn *each;
+    void *arg;
+};
+
+static bool kafka_letter(void *arg, struct kafka_reader *reader, const struct bus_record *record)
+{
+    struct kafka_letters *letters = arg;
+    const struct letter_ref *only = letters->filter->ref;
+    if (only != NULL && (record->partition != only->partition || record->offset != only->offset))
+        return record->partition != only->partition || record->offset < only->offset;
+    struct bus_header headers[BUS_HEADERS_MAX];
+    size_t count = kafka_reader_headers(reader, record, headers);
+    struct letter letter;
+    letter_of(record, headers, count, &letter);
     /* What accrue refused lies in loyalty.dead too, from the moment it was committed: there it is read, and only there. */
     if (only == NULL && text_equal(letter.stage, TEXT("accrue")))
         return true;
-    letter.codes = codes_of(letter.codes_text);
-    letter.origin = origin_of(letter.topic);
-    letter.line_alone = letter.file.data == NULL && letter.row.data != NULL;
     if (wanted(letters->filter, &letter))
         letters->each(letters->arg, &letter);
     return only == NULL;
@@ -173,8 +179,7 @@ static int64_t be32(const char *at)
     return (int32_t)((uint32_t)b[0] << 24 | (uint32_t)b[1] << 16 | (uint32_t)b[2] << 8 | b[3]);
 }
 
-/* The headers as kept_record has them: (u32 size, name, u32 size or -1, value) repeated. */
-static size_t headers_of(struct text kept, struct bus_header ret[BUS_HEADERS_MAX])
+size_t letter_headers(struct text kept, struct bus_header ret[BUS_HEADERS_MAX])
 {
     size_t count = 0;
     uint32_t at = 0;
@@ -220,7 +225,7 @@ static void accrue_letter(const struct postgres_rows *rows, size_t row, const st
         .key = key,
         .value = value,
         .headers = headers,
-        .header_count = headers_of(kept, headers),
+        .header_count = letter_headers(kept, headers),
     };
     letter.codes = codes_of(letter.codes_text);
     letter.origin = origin_of(letter.topic);

@@ -57,6 +57,11 @@ typedef void letter_fn(void *arg, const struct letter *letter);
 enum ll_status letters_each(struct lens *lens, const struct letter_filter *filter, letter_fn *each, void *arg,
                             struct ll_err *err);
 
+/* What a record of the topic dead-letter is; the letter's texts are views of the record's and the headers'. */
+void letter_of(const struct bus_record *record, const struct bus_header *headers, size_t count, struct letter *ret);
+/* The headers as struct kept_record has them, (u32 size, name, u32 size or -1, value) repeated: as many as are whole. */
+size_t letter_headers(struct text kept, struct bus_header ret[BUS_HEADERS_MAX]);
+
 bool letter_ref_parse(const char *text, struct letter_ref *ret);
 char *letter_ref_write(const struct letter_ref *ref, char to[LETTER_REF_SIZE]);
 
