@@ -103,6 +103,35 @@ struct config {
         int64_t slice_rows; /* of one partition in one Kafka transaction; the rows of one offset are never cut */
         int32_t metrics_port;
     } relay;
+
+    struct {
+        char delivery[8];   /* file | smtp | off */
+        char points[16];    /* transaction | daily | off */
+        int32_t live_run;   /* the run whose letters go out; any other one's are held back */
+        int64_t delay_ms;   /* a letter waits so long before it is judged */
+        int64_t age_ms;     /* what happened longer ago is no news any more */
+        int32_t digest_hour;
+        int32_t quiet_from_hour, quiet_to_hour; /* equal: none */
+        int64_t cap_letters, cap_ms;            /* marketing letters per customer */
+        int64_t rate;       /* letters per second */
+        int64_t attempts;   /* before a letter is given up */
+        int64_t backoff_ms, backoff_max_ms;
+        char unknown[8];    /* hold | resend */
+        char letters_dir[CONFIG_TEXT_SIZE];
+        char mail_dir[CONFIG_TEXT_SIZE];
+        char from_address[CONFIG_TEXT_SIZE], from_name[CONFIG_TEXT_SIZE];
+        char unsubscribe_url[CONFIG_TEXT_SIZE];
+        char unsubscribe_key_file[CONFIG_TEXT_SIZE];
+        char smtp_host[CONFIG_TEXT_SIZE];
+        int32_t smtp_port;
+        char smtp_tls[16];  /* starttls | tls | none */
+        char smtp_ca_file[CONFIG_TEXT_SIZE];
+        char smtp_helo[CONFIG_TEXT_SIZE];
+        char smtp_username[CONFIG_TEXT_SIZE];
+        char smtp_password_file[CONFIG_TEXT_SIZE];
+        int64_t smtp_timeout_ms;
+        int32_t metrics_port;
+    } notify;
 };
 
 /* Fills *ret from defaults, the file and LENS_HOME/stack.conf. file NULL: look where the header says. Does not connect. */

@@ -239,6 +239,8 @@ static int32_t metrics_port(const struct process *process)
         return process->config.accrue.metrics_port;
     if (strcmp(process->name, "relay") == 0)
         return process->config.relay.metrics_port;
+    if (strcmp(process->name, "notify") == 0)
+        return process->config.notify.metrics_port;
     return 0;
 }
 
