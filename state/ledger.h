@@ -133,10 +133,11 @@ struct ledger_ops {
     /* The document of a rule set; malloc'd, the caller frees. STORE_BROKEN: there is no such version. */
     enum store_reply (*rules)(void *self, int32_t version, char **ret_document, int64_t *ret_effective_from_ms,
                               struct ll_err *err);
-    /* Starts one transaction for all parts and returns at once. One flush at a time. */
+    /* Starts the writing of all parts and returns at once: each part with its watermark is written whole or not at all. One flush
+     * at a time. */
     enum store_reply (*flush_begin)(void *self, struct ledger_part *parts, size_t count, struct ll_err *err);
     /* Moves the flush on; waits at most timeout_ms. STORE_OK: committed. STORE_NOT_MINE: nothing was done, and each such
-     * part says so. STORE_DOWN: unknown whether it was done. */
+     * part says so. STORE_DOWN: unknown which parts were done. */
     enum store_reply (*flush_poll)(void *self, int timeout_ms, struct ll_err *err);
     /* Forgets the flush under way, if there is one, and with it the parts' memory; whether it was done stays unknown. */
     void (*flush_abandon)(void *self);

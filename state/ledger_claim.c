@@ -57,8 +57,8 @@ enum store_reply ledger_claim(void *self, int32_t partition, int64_t wall_ms, st
     struct postgres_link *link = &store->reads;
     enum store_reply reply = postgres_link_open(link, err);
     /* So that a flush finds its connection, and an owner that cannot have one learns it now. */
-    if (reply == STORE_OK && store->flush.stage == FLUSH_NONE)
-        reply = postgres_link_open(&store->writes, err);
+    if (reply == STORE_OK && store->parts == NULL)
+        reply = postgres_link_open(&store->lanes[0].link, err);
     if (reply != STORE_OK)
         return reply;
     char sql[768];

@@ -1,499 +1,156 @@
 /*
- * A flush is one transaction in stages (enum flush_stage). flush_poll moves it on as far as the socket
- * allows, and never waits on a call of libpq: the loop goes on deciding while Postgres writes.
+ * A flush is one transaction, or when it is large, one for each half of its partitions, side by side on connections of
+ * their own: Postgres works on one command of a connection at a time, on one core. Each transaction guards its own
+ * partitions, which have nothing to do with one another; when only some of them end well, the flush ends as one whose
+ * reply was lost, and what the partitions hold tells the rest.
  */
 #include "state/ledger_postgres.h"
 
-#include "state/copy_field.h"
-
 #include <assert.h>
-#include <stdio.h>
-#include <string.h>
+#include <poll.h>
 
-enum {
-    SLICE_SIZE = 128 * 1024,         /* given to libpq at once */
-    FEED_SIZE_MAX = 4 * 1024 * 1024, /* fed in one flush_poll at most: the loop wants its turn */
-    UPDATE_ROWS_MAX = 150000, /* of one update: bounds its arrays (15 MB); each one may scan all accounts */
-};
+enum { LANE_SIZE_MIN = 4 * 1024 * 1024 }; /* smaller flushes are not worth a second commit */
 
-static const char doing_of[][32] = {
-    [FLUSH_NONE] = "flush",
-    [FLUSH_GUARD] = "flush: watermark",
-    [FLUSH_POSTINGS] = "flush: ledger rows",
-    [FLUSH_DEAD] = "flush: dead letters",
-    [FLUSH_HELD] = "flush: held returns",
-    [FLUSH_RELEASE] = "flush: released returns",
-    [FLUSH_OPEN] = "flush: new accounts",
-    [FLUSH_UPDATE] = "flush: accounts",
-    [FLUSH_COMMIT] = "flush: commit",
-    [FLUSH_ROLLBACK] = "flush: rollback",
-};
+static size_t size_of(const struct ledger_part *part) { return part->postings == NULL ? 0 : part->postings->size; }
 
-static const char *doing(const struct ledger_postgres *store) { return doing_of[store->flush.stage]; }
-
-void ledger_flush_done(struct ledger_flush *flush)
+/* Where the second lane begins: the first part behind half of the bytes. count: there is no second lane. */
+static size_t split(const struct ledger_part *parts, size_t count)
 {
-    row_buffer_done(&flush->scratch);
-    for (size_t at = 0; at < sizeof flush->arrays / sizeof flush->arrays[0]; at++)
-        row_buffer_done(&flush->arrays[at]);
-    *flush = (struct ledger_flush){ 0 };
+    size_t size = 0, before = 0, at = 0;
+    for (size_t i = 0; i < count; i++)
+        size += size_of(&parts[i]);
+    if (size < LANE_SIZE_MIN)
+        return count;
+    while (at < count && before < size / 2)
+        before += size_of(&parts[at++]);
+    return at;
 }
 
-static enum store_reply send(struct ledger_postgres *store, const char *sql,
-                             const struct postgres_params *params, struct ll_err *err)
+/* Lets go of the lanes that are still under way. Without its session the server rolls back, unless the commit has been
+ * sent. */
+static void drop_lanes(struct ledger_postgres *store)
 {
-    static const int binary[POSTGRES_PARAMS_MAX] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
-    PGconn *conn = store->writes.conn;
-    int sent = params == NULL ? PQsendQuery(conn, sql)
-                              : PQsendQueryParams(conn, sql, params->count, params->types, params->values,
-                                                  params->sizes, binary, 1);
-    return sent != 0 ? STORE_OK : postgres_link_fail(&store->writes, NULL, doing(store), err);
+    for (size_t i = 0; i < LEDGER_LANES; i++) {
+        struct ledger_lane *lane = &store->lanes[i];
+        if (lane->stage != FLUSH_NONE)
+            postgres_link_drop(&lane->link);
+        lane->stage = FLUSH_NONE;
+        lane->parts = NULL;
+        lane->count = 0;
+    }
+    store->parts = NULL;
+    store->part_count = 0;
 }
 
-/* ---- what each stage sends ---- */
-
-static enum store_reply send_guard(struct ledger_postgres *store, struct ll_err *err)
+/* One lane has ended with reply, or all of them well: what the caller is told. */
+static enum store_reply over(struct ledger_postgres *store, enum store_reply reply)
 {
-    struct ledger_flush *flush = &store->flush;
-    struct row_buffer *sql = &flush->scratch;
-    row_buffer_clear(sql);
-    ledger_say(sql,
-               "begin; update loyalty.partitions p set next_offset = v.next_offset,"
-               " clock = timestamptz 'epoch' + v.clock_ms * interval '1 millisecond', rules_version = v.rules_version,"
-               " read_count = v.read_count, credited = v.credited, duplicate = v.duplicate, dead = v.dead, held = v.held,"
-               " control = v.control, updated_at = now() from (values ");
-    for (size_t at = 0; at < flush->count; at++) {
-        const struct ledger_part *part = &flush->parts[at];
-        const struct ledger_counts *counts = &part->counts;
-        ledger_say(sql,
-                   "%s(%d::int4,%lld::int8,%lld::int8,%lld::int8,%lld::int8,%d::int4,"
-                   "%lld::int8,%lld::int8,%lld::int8,%lld::int8,%lld::int8,%lld::int8)",
-                   at == 0 ? "" : ",", part->partition, (long long)part->epoch, (long long)part->first_offset,
-                   (long long)part->next_offset, (long long)part->clock_ms, part->rules_version,
-                   (long long)counts->read, (long long)counts->credited, (long long)counts->duplicate,
-                   (long long)counts->dead, (long long)counts->held, (long long)counts->control);
-    }
-    ledger_say(sql,
-               ") as v (partition, epoch, first_offset, next_offset, clock_ms, rules_version, read_count, credited, duplicate,"
-               " dead, held, control) where p.run_id = %d and p.partition = v.partition and p.epoch = v.epoch"
-               " and p.next_offset = v.first_offset returning p.partition", store->config.program.run);
-    return send(store, sql->data, NULL, err);
-}
-
-static enum store_reply send_copy(struct ledger_postgres *store, const char *table, const char *columns,
-                                  struct ll_err *err)
-{
-    char sql[640];
-    int size = snprintf(sql, sizeof sql, "copy loyalty.%s (%s) from stdin (format binary)", table, columns);
-    assert(size > 0 && (size_t)size < sizeof sql);
-    return send(store, sql, NULL, err);
-}
-
-static enum store_reply send_release(struct ledger_postgres *store, struct ll_err *err)
-{
-    struct ledger_flush *flush = &store->flush;
-    array_begin(&flush->arrays[0], OID_INT4);
-    array_begin(&flush->arrays[1], OID_INT8);
-    for (size_t at = 0; at < flush->count; at++) {
-        const struct ledger_part *part = &flush->parts[at];
-        for (size_t row = 0; row < part->released_count; row++) {
-            array_add_int4(&flush->arrays[0], part->partition);
-            array_add_int8(&flush->arrays[1], part->released[row]);
-        }
-    }
-    array_end(&flush->arrays[0]);
-    array_end(&flush->arrays[1]);
-    struct postgres_params params = { 0 };
-    postgres_params_add(&params, OID_INT4_ARRAY, &flush->arrays[0]);
-    postgres_params_add(&params, OID_INT8_ARRAY, &flush->arrays[1]);
-    char sql[256];
-    snprintf(sql, sizeof sql,
-             "delete from loyalty.held h using unnest($1, $2) as u (partition, at)"
-             " where h.run_id = %d and h.partition = u.partition and h.\"offset\" = u.at", store->config.program.run);
-    return send(store, sql, &params, err);
-}
-
-static void add_update(struct row_buffer arrays[8], int32_t partition, const struct ledger_account *account)
-{
-    array_add_int4(&arrays[0], partition);
-    array_add_text(&arrays[1], account->customer_id);
-    array_add_int8(&arrays[2], account->points_delta);
-    array_add_int8(&arrays[3], account->earned_delta);
-    array_add_int8(&arrays[4], account->reversed_delta);
-    array_add_int8(&arrays[5], account->net_delta_minor);
-    array_add_int8(&arrays[6], account->postings_delta);
-    array_add_time(&arrays[7], account->last_event_ms);
-}
-
-/* The next chunk of accounts that have a row. Nothing left: *ret_sent false. */
-static enum store_reply send_update(struct ledger_postgres *store, bool *ret_sent, struct ll_err *err)
-{
-    static const uint32_t elements[8] = { OID_INT4, OID_TEXT, OID_INT8, OID_INT8,
-                                          OID_INT8, OID_INT8, OID_INT8, OID_TIME };
-    static const Oid types[8] = { OID_INT4_ARRAY, OID_TEXT_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY,
-                                  OID_INT8_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY, OID_TIME_ARRAY };
-    struct ledger_flush *flush = &store->flush;
-    struct row_buffer *arrays = flush->arrays;
-    for (size_t at = 0; at < 8; at++)
-        array_begin(&arrays[at], elements[at]);
-    for (; flush->part < flush->count && arrays[0].rows < UPDATE_ROWS_MAX; flush->part++, flush->item = 0) {
-        const struct ledger_part *part = &flush->parts[flush->part];
-        for (; flush->item < part->account_count && arrays[0].rows < UPDATE_ROWS_MAX; flush->item++)
-            if (part->accounts[flush->item].known)
-                add_update(arrays, part->partition, &part->accounts[flush->item]);
-        if (flush->item < part->account_count)
-            break;
-    }
-    *ret_sent = arrays[0].rows > 0;
-    if (arrays[0].rows == 0)
-        return STORE_OK;
-    flush->expected += (int64_t)arrays[0].rows;
-    struct postgres_params params = { 0 };
-    for (size_t at = 0; at < 8; at++) {
-        array_end(&arrays[at]);
-        postgres_params_add(&params, types[at], &arrays[at]);
-    }
-    char sql[640];
-    snprintf(sql, sizeof sql,
-             "update loyalty.accounts a set points_balance = a.points_balance + u.points,"
-             " points_earned = a.points_earned + u.earned, points_reversed = a.points_reversed + u.reversed,"
-             " net_minor = a.net_minor + u.net, postings = a.postings + u.postings,"
-             " last_event_at = greatest(a.last_event_at, u.at)"
-             " from unnest($1, $2, $3, $4, $5, $6, $7, $8) as u (partition, customer_id, points, earned, reversed, net,"
-             " postings, at) where a.run_id = %d and a.partition = u.partition and a.customer_id = u.customer_id",
-             store->config.program.run);
-    return send(store, sql, &params, err);
-}
-
-/* ---- from stage to stage ---- */
-
-static int64_t rows_of(const struct ledger_flush *flush, enum flush_stage stage)
-{
-    size_t rows = 0;
-    for (size_t at = 0; at < flush->count; at++) {
-        const struct ledger_part *part = &flush->parts[at];
-        if (stage == FLUSH_POSTINGS && part->postings != NULL)
-            rows += part->postings->rows;
-        if (stage == FLUSH_DEAD)
-            rows += part->dead_count;
-        if (stage == FLUSH_HELD)
-            rows += part->held_count;
-        if (stage == FLUSH_RELEASE)
-            rows += part->released_count;
-        for (size_t row = 0; stage == FLUSH_OPEN && row < part->account_count; row++)
-            rows += !part->accounts[row].known;
-    }
-    return (int64_t)rows;
-}
-
-/* Begins the stage, or the next one that has something to do. */
-static enum store_reply stage_begin(struct ledger_postgres *store, enum flush_stage stage, struct ll_err *err)
-{
-    struct ledger_flush *flush = &store->flush;
-    bool sent = false;
-    for (;; stage++) {
-        flush->stage = stage;
-        flush->part = flush->item = 0;
-        flush->named = 0;
-        flush->headed = flush->ended = flush->feeding = false;
-        flush->expected = rows_of(flush, stage);
-        switch (stage) {
-        case FLUSH_GUARD:
-            return send_guard(store, err);
-        case FLUSH_POSTINGS:
-            if (flush->expected > 0)
-                return send_copy(store, "postings", posting_columns, err);
-            break;
-        case FLUSH_DEAD:
-            if (flush->expected > 0)
-                return send_copy(store, "dead", dead_columns, err);
-            break;
-        case FLUSH_HELD:
-            if (flush->expected > 0)
-                return send_copy(store, "held", held_columns, err);
-            break;
-        case FLUSH_RELEASE:
-            if (flush->expected > 0)
-                return send_release(store, err);
-            break;
-        case FLUSH_OPEN:
-            if (flush->expected > 0)
-                return send_copy(store, "accounts", account_columns, err);
-            break;
-        case FLUSH_UPDATE: {
-            enum store_reply reply = send_update(store, &sent, err);
-            if (sent || reply != STORE_OK)
-                return reply;
-            break;
-        }
-        case FLUSH_COMMIT:
-            return send(store, "commit", NULL, err);
-        case FLUSH_ROLLBACK:
-            return send(store, "rollback", NULL, err);
-        case FLUSH_NONE:
-            assert(false);
-        }
-    }
-}
-
-/* Which parts the guard found as they believe to be. */
-static void take_guard(struct ledger_flush *flush, const PGresult *result)
-{
-    for (size_t at = 0; at < flush->count; at++) {
-        flush->parts[at].reply = STORE_NOT_MINE;
-        for (int row = 0; row < PQntuples(result); row++)
-            if (strtol(PQgetvalue(result, row, 0), NULL, 10) == flush->parts[at].partition)
-                flush->parts[at].reply = STORE_OK;
-    }
-    flush->expected = (int64_t)flush->count;
-    flush->named = PQntuples(result);
-}
-
-static enum store_reply take_result(struct ledger_postgres *store, PGresult *result, struct ll_err *err)
-{
-    struct ledger_flush *flush = &store->flush;
-    ExecStatusType status = PQresultStatus(result);
-    if (status == PGRES_COPY_IN) {
-        flush->feeding = true;
-        return STORE_OK;
-    }
-    if (status == PGRES_TUPLES_OK && flush->stage == FLUSH_GUARD) {
-        take_guard(flush, result);
-        return STORE_OK;
-    }
-    if (status != PGRES_COMMAND_OK)
-        return postgres_link_fail(&store->writes, result, doing(store), err);
-    if (flush->stage == FLUSH_COMMIT && strcmp(PQcmdStatus(result), "COMMIT") != 0) {
-        ll_fail(err, LL_FATAL, "postgres: flush: the commit was answered with %s",
-                PQcmdStatus(result));
-        return STORE_BROKEN;
-    }
-    flush->named += strtoll(PQcmdTuples(result), NULL, 10);
-    return STORE_OK;
-}
-
-/* The server has answered the stage's command whole: on to the next. STORE_BUSY: it was sent. */
-static enum store_reply stage_end(struct ledger_postgres *store, struct ll_err *err)
-{
-    struct ledger_flush *flush = &store->flush;
-    enum store_reply reply = STORE_OK;
-    if (flush->stage == FLUSH_ROLLBACK) {
-        ll_fail(err, LL_RETRY,
-                "postgres: flush: epoch or next_offset of a partition is not what this owner believes");
-        return STORE_NOT_MINE;
-    }
-    if (flush->stage == FLUSH_COMMIT)
-        return STORE_OK;
-    if (flush->named != flush->expected) {
-        if (flush->stage == FLUSH_GUARD) {
-            reply = stage_begin(store, FLUSH_ROLLBACK, err);
-            return reply == STORE_OK ? STORE_BUSY : reply;
-        }
-        ll_fail(err, LL_FATAL,
-                "postgres: %s: %lld rows were meant, %lld were there: memory and tables differ", doing(store),
-                (long long)flush->expected, (long long)flush->named);
-        return STORE_BROKEN;
-    }
-    if (flush->stage == FLUSH_UPDATE) {
-        bool sent = false;
-        reply = send_update(store, &sent, err);
-        if (sent || reply != STORE_OK)
-            return reply == STORE_OK ? STORE_BUSY : reply;
-    }
-    reply = stage_begin(store, flush->stage + 1, err);
-    return reply == STORE_OK ? STORE_BUSY : reply;
-}
-
-/* ---- COPY data ---- */
-
-/* One row of the stage's table into scratch. */
-static void write_row(const struct ledger_postgres *store, struct row_buffer *to,
-                      const struct ledger_part *part, size_t item)
-{
-    int32_t run = store->config.program.run;
-    if (store->flush.stage == FLUSH_DEAD)
-        dead_write(to, run, part->partition, &part->dead[item]);
-    else if (store->flush.stage == FLUSH_HELD)
-        held_write(to, run, part->partition, &part->held[item]);
-    else if (!part->accounts[item].known)
-        account_write(to, run, part->partition, &part->accounts[item]);
-}
-
-static size_t items_of(const struct ledger_flush *flush, const struct ledger_part *part)
-{
-    if (flush->stage == FLUSH_DEAD)
-        return part->dead_count;
-    return flush->stage == FLUSH_HELD ? part->held_count : part->account_count;
-}
-
-/* The next slice: of rows that are encoded already, or newly encoded ones. Empty: there is no more. */
-static struct text next_slice(struct ledger_postgres *store)
-{
-    struct ledger_flush *flush = &store->flush;
-    if (flush->stage == FLUSH_POSTINGS) {
-        for (; flush->part < flush->count; flush->part++, flush->item = 0) {
-            const struct row_buffer *rows = flush->parts[flush->part].postings;
-            size_t left = rows == NULL ? 0 : rows->size - flush->item;
-            if (left == 0)
-                continue;
-            size_t size = left < SLICE_SIZE ? left : SLICE_SIZE;
-            struct text slice = { rows->data + flush->item, (uint32_t)size };
-            flush->item += size;
-            return slice;
-        }
-        return (struct text){ NULL, 0 };
-    }
-    row_buffer_clear(&flush->scratch);
-    for (; flush->part < flush->count; flush->part++, flush->item = 0) {
-        const struct ledger_part *part = &flush->parts[flush->part];
-        for (size_t count = items_of(flush, part); flush->item < count; flush->item++) {
-            if (flush->scratch.size >= SLICE_SIZE)
-                return (struct text){ flush->scratch.data, (uint32_t)flush->scratch.size };
-            write_row(store, &flush->scratch, part, flush->item);
-        }
-    }
-    return (struct text){ flush->scratch.data, (uint32_t)flush->scratch.size };
-}
-
-static bool put_copy(PGconn *conn, const char *bytes, size_t size)
-{
-    return PQputCopyData(conn, bytes, (int)size) == 1;
-}
-
-/* Feeds as much as the socket takes. STORE_BUSY: it takes no more now. STORE_OK: all is sent. */
-static enum store_reply feed(struct ledger_postgres *store, size_t *fed, struct ll_err *err)
-{
-    static const char header[19] = "PGCOPY\n\377\r\n"; /* flags and extension are 0 */
-    struct ledger_flush *flush = &store->flush;
-    PGconn *conn = store->writes.conn;
-    bool well = true;
-    for (size_t most = *fed + FEED_SIZE_MAX; well && *fed < most;) {
-        int left = PQflush(conn);
-        if (left > 0)
-            return STORE_BUSY;
-        well = left == 0;
-        if (!well)
-            break;
-        if (flush->ended) {
-            flush->feeding = false;
-            return STORE_OK;
-        }
-        if (!flush->headed) {
-            flush->headed = true;
-            well = put_copy(conn, header, sizeof header);
-        }
-        struct text slice = next_slice(store);
-        if (slice.size > 0) {
-            well = well && put_copy(conn, slice.data, slice.size);
-            *fed += slice.size;
-        } else {
-            flush->ended = true;
-            well = well && put_copy(conn, "\377\377", 2) && PQputCopyEnd(conn, NULL) == 1;
-        }
-    }
-    return well ? STORE_BUSY : postgres_link_fail(&store->writes, NULL, doing(store), err);
-}
-
-/* As far as it goes without waiting. STORE_BUSY: it waits for the server. */
-static enum store_reply advance(struct ledger_postgres *store, bool *ret_for_write, size_t *fed,
-                                struct ll_err *err)
-{
-    struct ledger_flush *flush = &store->flush;
-    PGconn *conn = store->writes.conn;
-    for (;;) {
-        *ret_for_write = false;
-        if (flush->feeding) {
-            enum store_reply reply = feed(store, fed, err);
-            *ret_for_write = reply == STORE_BUSY;
-            if (reply != STORE_OK)
-                return reply;
-        }
-        int left = PQflush(conn);
-        if (left < 0)
-            return postgres_link_fail(&store->writes, NULL, doing(store), err);
-        *ret_for_write = left > 0;
-        if (left > 0 || PQisBusy(conn))
-            return STORE_BUSY;
-        PGresult *result = PQgetResult(conn);
-        enum store_reply reply = result == NULL ? stage_end(store, err) : take_result(store, result, err);
-        PQclear(result);
-        if (result == NULL ? reply != STORE_BUSY : reply != STORE_OK)
-            return reply;
-    }
+    bool only = store->lanes[1].count == 0;
+    if (reply == STORE_NOT_MINE && !only)
+        reply = STORE_DOWN; /* something was done, or will be */
+    for (size_t i = 0; reply != STORE_NOT_MINE && i < store->part_count; i++)
+        store->parts[i].reply = reply;
+    drop_lanes(store);
+    return reply;
 }
 
 enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts, size_t count, struct ll_err *err)
 {
     struct ledger_postgres *store = self;
-    struct ledger_flush *flush = &store->flush;
-    assert(flush->stage == FLUSH_NONE && count > 0);
-    enum store_reply reply = postgres_link_open(&store->writes, err);
+    assert(store->parts == NULL && count > 0);
+    store->parts = parts;
+    store->part_count = count;
+    for (size_t i = 0; i < count; i++)
+        parts[i].reply = STORE_BUSY;
+    size_t half = split(parts, count);
+    enum store_reply reply = ledger_lane_begin(&store->lanes[0], parts, half, err);
+    if (reply == STORE_OK && half < count)
+        reply = ledger_lane_begin(&store->lanes[1], parts + half, count - half, err);
     if (reply != STORE_OK)
-        return reply;
-    flush->parts = parts;
-    flush->count = count;
-    for (size_t at = 0; at < count; at++)
-        parts[at].reply = STORE_BUSY;
-    flush->heard_ms = ledger_now_ms();
-    reply = stage_begin(store, FLUSH_GUARD, err);
-    if (reply != STORE_OK) {
-        flush->stage = FLUSH_NONE;
-        postgres_link_drop(&store->writes);
-    }
+        drop_lanes(store);
     return reply;
 }
 
-static enum store_reply over(struct ledger_postgres *store, enum store_reply reply)
-{
-    struct ledger_flush *flush = &store->flush;
-    flush->stage = FLUSH_NONE;
-    for (size_t at = 0; reply != STORE_NOT_MINE && at < flush->count; at++)
-        flush->parts[at].reply = reply;
-    if (reply != STORE_OK && reply != STORE_NOT_MINE)
-        postgres_link_drop(&store->writes);
-    return reply;
-}
-
-/* Without its session the server rolls back, unless the commit has been sent. */
 void ledger_flush_abandon(void *self)
 {
     struct ledger_postgres *store = self;
-    if (store->flush.stage == FLUSH_NONE)
-        return;
-    store->flush.stage = FLUSH_NONE;
-    store->flush.parts = NULL;
-    store->flush.count = 0;
-    postgres_link_drop(&store->writes);
+    if (store->parts != NULL)
+        drop_lanes(store);
+}
+
+/* Moves every lane on. STORE_BUSY: at least one waits for its server. */
+static enum store_reply advance(struct ledger_postgres *store, int64_t now_ms, size_t *fed, struct ll_err *err)
+{
+    enum store_reply all = STORE_OK;
+    for (size_t i = 0; i < LEDGER_LANES; i++) {
+        struct ledger_lane *lane = &store->lanes[i];
+        if (lane->stage == FLUSH_NONE)
+            continue;
+        size_t fed_before = *fed;
+        enum store_reply reply = ledger_lane_advance(lane, fed, err);
+        if (*fed > fed_before)
+            lane->heard_ms = now_ms;
+        if (reply == STORE_OK || reply == STORE_NOT_MINE)
+            lane->stage = FLUSH_NONE; /* its session is as good as new */
+        if (reply == STORE_BUSY)
+            all = STORE_BUSY;
+        else if (reply != STORE_OK)
+            return reply;
+    }
+    return all;
+}
+
+/* Waits until a lane can move on, at most timeout_ms, and takes what has come. False: nothing came. */
+static bool wait_lanes(struct ledger_postgres *store, int64_t timeout_ms)
+{
+    struct pollfd sockets[LEDGER_LANES];
+    for (size_t i = 0; i < LEDGER_LANES; i++) {
+        const struct ledger_lane *lane = &store->lanes[i];
+        bool waits = lane->stage != FLUSH_NONE;
+        sockets[i] = (struct pollfd){ .fd = waits ? PQsocket(lane->link.conn) : -1,
+                                      .events = (short)(POLLIN | (lane->for_write ? POLLOUT : 0)) };
+        if (waits && sockets[i].fd < 0)
+            return true; /* lost: the next call of libpq says so */
+    }
+    if (poll(sockets, LEDGER_LANES, timeout_ms < 0 ? 0 : (int)timeout_ms) <= 0)
+        return false;
+    for (size_t i = 0; i < LEDGER_LANES; i++)
+        if (sockets[i].revents != 0) {
+            store->lanes[i].heard_ms = ledger_now_ms();
+            (void)PQconsumeInput(store->lanes[i].link.conn); /* the next call of libpq says so */
+        }
+    return true;
+}
+
+/* A lane whose server has been silent for longer than a live one would be. */
+static const struct ledger_lane *silent_lane(const struct ledger_postgres *store, int64_t now_ms)
+{
+    for (size_t i = 0; i < LEDGER_LANES; i++)
+        if (store->lanes[i].stage != FLUSH_NONE && now_ms - store->lanes[i].heard_ms >= ledger_patience_ms(store))
+            return &store->lanes[i];
+    return NULL;
 }
 
 enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err)
 {
     struct ledger_postgres *store = self;
-    struct ledger_flush *flush = &store->flush;
-    assert(flush->stage != FLUSH_NONE);
+    assert(store->parts != NULL);
     int64_t now_ms = ledger_now_ms(), until_ms = now_ms + timeout_ms;
-    size_t fed = 0;
-    for (;;) {
-        bool for_write = false;
-        size_t fed_before = fed;
-        enum store_reply reply = advance(store, &for_write, &fed, err);
+    for (size_t fed = 0;;) {
+        enum store_reply reply = advance(store, now_ms, &fed, err);
         if (reply != STORE_BUSY)
             return over(store, reply);
-        if (fed > fed_before)
-            flush->heard_ms = now_ms;
         /* A server that keeps pace must not keep the loop here. */
-        if (timeout_ms == 0 ? fed >= FEED_SIZE_MAX : now_ms > until_ms)
+        if (timeout_ms == 0 ? fed >= LANE_FEED_SIZE_MAX : now_ms > until_ms)
             return STORE_BUSY;
-        if (postgres_link_wait(&store->writes, for_write, until_ms - now_ms)) {
-            flush->heard_ms = now_ms = ledger_now_ms();
-            if (PQconsumeInput(store->writes.conn) == 0)
-                return over(store, postgres_link_fail(&store->writes, NULL, doing(store), err));
-            continue;
-        }
+        bool came = wait_lanes(store, until_ms - now_ms);
         now_ms = ledger_now_ms();
-        if (now_ms - flush->heard_ms >= ledger_patience_ms(store))
-            return over(store,
-                        postgres_link_silent(&store->writes, doing(store), now_ms - flush->heard_ms, err));
+        if (came)
+            continue;
+        const struct ledger_lane *silent = silent_lane(store, now_ms);
+        if (silent != NULL)
+            return over(store, postgres_link_silent(&silent->link, ledger_lane_doing(silent),
+                                                    now_ms - silent->heard_ms, err));
         if (now_ms >= until_ms)
             return STORE_BUSY;
     }

@@ -127,8 +127,8 @@ static void close_store(void *self)
     if (store == NULL)
         return;
     postgres_link_drop(&store->reads);
-    postgres_link_drop(&store->writes);
-    ledger_flush_done(&store->flush);
+    for (size_t i = 0; i < LEDGER_LANES; i++)
+        ledger_lane_done(&store->lanes[i]);
     row_buffer_done(&store->sql);
     free(store);
 }
@@ -168,8 +168,10 @@ enum ll_status ledger_postgres_open(const struct config *config, struct ledger *
              "set statement_timeout = %lld; set idle_in_transaction_session_timeout = %lld", timeout, patience, patience);
     store->reads = (struct postgres_link){ .config = &store->config, .application = LEDGER_APPLICATION,
                                            .settings = store->read_settings };
-    store->writes = (struct postgres_link){ .config = &store->config, .application = LEDGER_APPLICATION,
-                                            .settings = store->write_settings };
+    for (size_t i = 0; i < LEDGER_LANES; i++)
+        store->lanes[i] = (struct ledger_lane){ .config = &store->config,
+                                                .link = { .config = &store->config, .application = LEDGER_APPLICATION,
+                                                          .settings = store->write_settings } };
     *ret = (struct ledger){ .ops = &ops, .self = store };
     return LL_OK;
 }

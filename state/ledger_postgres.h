@@ -1,7 +1,7 @@
 /*
  * ledger_postgres.h - what the files ledger_*.c share: the store behind the seam of ledger.h.
- * Shape:  two connections: one on which a flush may be under way, one for everything that is read meanwhile
- *         and for claims. ledger_claim.c, ledger_read.c and ledger_flush.c fill one part of the table each.
+ * Shape:  a connection for claims and everything that is read, and lanes on which a flush may be under way meanwhile.
+ *         ledger_claim.c, ledger_read.c and ledger_flush.c (over ledger_lane.c) fill one part of the table each.
  */
 #pragma once
 
@@ -29,12 +29,16 @@ enum flush_stage {
     FLUSH_ROLLBACK, /* a part was not ours */
 };
 
-struct ledger_flush {
+/* One transaction of a flush, for neighbouring parts, on a connection of its own. */
+struct ledger_lane {
+    const struct config *config;
+    struct postgres_link link;
     enum flush_stage stage;
     struct ledger_part *parts; /* the caller's, until the flush is over */
     size_t count;
     bool feeding;              /* the server takes COPY data now */
     bool headed, ended;        /* of that data: the header was sent, the trailer was sent */
+    bool for_write;            /* it waits until the socket takes more */
     size_t part, item;         /* how far a stage has come: part, and row or byte in it */
     struct row_buffer scratch; /* rows of a slice, or a statement */
     struct row_buffer arrays[8];
@@ -42,11 +46,15 @@ struct ledger_flush {
     int64_t heard_ms;        /* steady time of the last sign of life */
 };
 
+enum { LEDGER_LANES = 2 };
+
 struct ledger_postgres {
     struct config config;
     char read_settings[320], write_settings[320];
-    struct postgres_link reads, writes;
-    struct ledger_flush flush;
+    struct postgres_link reads;
+    struct ledger_lane lanes[LEDGER_LANES];
+    struct ledger_part *parts; /* of the flush under way; NULL: none */
+    size_t part_count;
     struct row_buffer sql; /* of reads */
 };
 
@@ -79,7 +87,16 @@ enum store_reply ledger_balances(void *self, const struct ledger_view *view, con
 enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts, size_t count, struct ll_err *err);
 enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err);
 void ledger_flush_abandon(void *self);
-void ledger_flush_done(struct ledger_flush *flush);
+
+enum { LANE_FEED_SIZE_MAX = 4 * 1024 * 1024 }; /* given to libpq in one flush_poll at most: the loop wants its turn */
+/* Connects when needed, and sends the guard. */
+enum store_reply ledger_lane_begin(struct ledger_lane *lane, struct ledger_part *parts, size_t count,
+                                   struct ll_err *err);
+/* As far as it goes without waiting; *fed grows by what libpq took. STORE_BUSY: it waits for the server. STORE_OK: committed.
+ * STORE_NOT_MINE: rolled back, and the parts say which. */
+enum store_reply ledger_lane_advance(struct ledger_lane *lane, size_t *fed, struct ll_err *err);
+const char *ledger_lane_doing(const struct ledger_lane *lane);
+void ledger_lane_done(struct ledger_lane *lane);
 
 /* ledger_rows.c: rows of the other tables, as posting_write does it. */
 extern const char dead_columns[], held_columns[], account_columns[];

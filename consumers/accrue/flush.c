@@ -93,7 +93,7 @@ static enum ll_status flush_refused(struct accrue *accrue, struct ll_err *err)
     return begin(accrue, err);
 }
 
-/* A reply was lost: only what Postgres holds now can tell. A commit that is still on its way meets the guard: it and the
+/* A reply was lost, or half of the flush was refused: only what Postgres holds now can tell. A commit that is still on its way meets the guard: it and the
  * flush that is sent again cannot both be taken. */
 static enum ll_status flush_resolve(struct accrue *accrue, struct ll_err *err)
 {

@@ -74,7 +74,7 @@ static double server_us(int pid)
 static int backend(const struct bench *bench)
 {
     const struct ledger_postgres *store = bench->ledger.self;
-    return PQbackendPID(store->writes.conn);
+    return PQbackendPID(store->lanes[0].link.conn);
 }
 
 static void find_servers(struct config *config)

@@ -231,7 +231,7 @@ static enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts
     if (world->step < world->postgres_down_until)
         return down(err);
     struct sim_flush *flush = &client->flush;
-    *flush = (struct sim_flush){ .waiting = true, .count = count };
+    *flush = (struct sim_flush){ .waiting = true, .count = count, .half = 1 + sim_random(world, (uint32_t)count) };
     for (size_t i = 0; i < count; i++) {
         const struct ledger_part *part = &parts[i];
         flush->parts[i] = *part;
@@ -314,7 +314,7 @@ enum store_reply sim_postgres_commit(struct sim_world *world, struct sim_flush *
 {
     flush->waiting = false;
     enum store_reply reply = STORE_OK;
-    for (size_t i = 0; i < flush->count; i++) {
+    for (size_t i = flush->first; i < flush->count; i++) {
         struct ledger_part *part = &flush->parts[i];
         const struct sim_table *table = &world->postgres.tables[part->partition];
         bool mine = world->bug == BUG_EPOCH_UNCHECKED || table->epoch == part->epoch;
@@ -322,7 +322,7 @@ enum store_reply sim_postgres_commit(struct sim_world *world, struct sim_flush *
         if (part->reply != STORE_OK)
             reply = STORE_NOT_MINE;
     }
-    for (size_t i = 0; i < flush->count && reply == STORE_OK; i++) {
+    for (size_t i = flush->first; i < flush->count && reply == STORE_OK; i++) {
         struct sim_table *table = &world->postgres.tables[flush->parts[i].partition];
         commit_part(world, table, flush, i);
         sim_say(world, "  postgres p%d e%lld [%lld,%lld) rows %zu", flush->parts[i].partition,
@@ -334,20 +334,10 @@ enum store_reply sim_postgres_commit(struct sim_world *world, struct sim_flush *
     return reply;
 }
 
-static enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err)
+/* One transaction of the flush, with its own fate. */
+static enum store_reply lane_end(struct sim_client *client, struct sim_flush *flush, struct ll_err *err)
 {
-    (void)timeout_ms;
-    struct sim_client *client = self;
     struct sim_world *world = client->world;
-    struct sim_flush *flush = &client->flush;
-    assert(flush->waiting);
-    world->now_ms++;
-    if (sim_random(world, 3) == 0)
-        return STORE_BUSY;
-    if (world->step < world->postgres_down_until) {
-        flush->waiting = false;
-        return down(err);
-    }
     enum sim_fault fault = sim_call(client, "postgres flush", true);
     if (world->bug == BUG_WATERMARK_APART && fault == FAULT_CRASH_BEFORE) {
         /* The rows are in, the watermark would have been the next statement. */
@@ -366,19 +356,44 @@ static enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_
         world->late[world->late_count].client = client->number;
         world->late[world->late_count++].flush = copy;
     }
-    if (fault == FAULT_DROP || fault == FAULT_LATE) {
-        flush->waiting = false;
+    if (fault == FAULT_DROP || fault == FAULT_LATE)
         return down(err);
-    }
     enum store_reply reply = sim_postgres_commit(world, flush);
     sim_crash_if(client, fault, FAULT_CRASH_AFTER);
     if (fault == FAULT_LOST)
         return down(err);
-    for (size_t i = 0; i < flush->count; i++) /* the caller's parts are told */
+    for (size_t i = flush->first; i < flush->count; i++) /* the caller's parts are told */
         for (size_t j = 0; j < client->accrue.part_count; j++)
             if (client->accrue.parts[j].partition == flush->parts[i].partition)
                 client->accrue.parts[j].reply = flush->parts[i].reply;
     return reply;
+}
+
+static enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_err *err)
+{
+    (void)timeout_ms;
+    struct sim_client *client = self;
+    struct sim_world *world = client->world;
+    struct sim_flush *flush = &client->flush;
+    assert(flush->waiting);
+    world->now_ms++;
+    if (sim_random(world, 3) == 0)
+        return STORE_BUSY;
+    flush->waiting = false;
+    if (world->step < world->postgres_down_until)
+        return down(err);
+    if (flush->half == flush->count)
+        return lane_end(client, flush, err);
+    /* Two transactions: what one comes to says nothing about the other. */
+    static _Thread_local struct sim_flush lane;
+    enum store_reply replies[2];
+    for (size_t i = 0; i < 2; i++) {
+        lane = *flush;
+        lane.first = i == 0 ? 0 : flush->half;
+        lane.count = i == 0 ? flush->half : flush->count;
+        replies[i] = lane_end(client, &lane, err);
+    }
+    return replies[0] == STORE_OK && replies[1] == STORE_OK ? STORE_OK : down(err);
 }
 
 static void ledger_flush_abandon(void *self)

@@ -95,7 +95,8 @@ struct sim_postgres {
 /* A flush on its way: deep enough a copy that it can be carried out after its sender is gone. */
 struct sim_flush {
     bool waiting;
-    size_t count;
+    size_t first, count; /* of the parts: those that one transaction writes */
+    size_t half;         /* where the second transaction begins; count: there is none */
     struct ledger_part parts[SIM_PARTITIONS];
     struct sim_row *rows[SIM_PARTITIONS][SIM_ROWS_MAX];
     size_t row_count[SIM_PARTITIONS];

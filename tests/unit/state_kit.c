@@ -72,7 +72,7 @@ void kit_execute(const struct config *config, const char *format, ...)
 int kit_flush_backend(const struct ledger *ledger)
 {
     const struct ledger_postgres *store = ledger->self;
-    return PQbackendPID(store->writes.conn);
+    return PQbackendPID(store->lanes[0].link.conn);
 }
 
 void kit_end_backend(const struct config *config, int pid)
@@ -137,4 +137,39 @@ void kit_posting(struct row_buffer *to, const struct config *config, int32_t par
         .raw_offset = offset,
     };
     posting_write(to, &posting);
+}
+
+struct ledger kit_open(const struct config *config)
+{
+    struct ledger ledger;
+    struct ll_err err = { "" };
+    cr_assert_eq(ledger_postgres_open(config, &ledger, &err), LL_OK);
+    return ledger;
+}
+
+void kit_close(struct ledger *ledger) { ledger->ops->close(ledger->self); }
+
+struct ledger_part kit_part(int32_t partition, const struct ledger_claim *claim, int64_t next,
+                                  const struct row_buffer *postings)
+{
+    return (struct ledger_part){ .partition = partition,
+                                 .epoch = claim->epoch,
+                                 .first_offset = claim->next_offset,
+                                 .next_offset = next,
+                                 .clock_ms = 1700000005000,
+                                 .rules_version = 1,
+                                 .counts = { .read = 1, .credited = 1 },
+                                 .postings = postings };
+}
+
+int64_t kit_rows(const struct config *config)
+{
+    return kit_number(config, "select count(*) as n from loyalty.postings where run_id = %d",
+                      config->program.run);
+}
+
+void kit_postings(struct row_buffer *rows, const struct config *config, int32_t partition, int64_t count)
+{
+    for (int64_t offset = 0; offset < count; offset++)
+        kit_posting(rows, config, partition, offset, 1000 + offset, "C1");
 }

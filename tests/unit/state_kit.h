@@ -14,6 +14,9 @@
  * Without them the test is skipped, and says so. */
 struct config kit_config(void);
 
+struct ledger kit_open(const struct config *config);
+void kit_close(struct ledger *ledger);
+
 /* One number from Postgres; -1: null. */
 int64_t kit_number(const struct config *config, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
@@ -31,3 +34,10 @@ struct ledger_claim kit_claim(struct ledger *ledger, int32_t partition, int64_t 
 /* A sale of customer "C<n % customers>" at an offset, with points 10 and net 1000. */
 void kit_posting(struct row_buffer *to, const struct config *config, int32_t partition, int64_t offset,
                  int64_t identity, const char *customer_id);
+/* So many rows of one customer, from offset 0 on: from 100,000 on COPY is not over in one poll. */
+void kit_postings(struct row_buffer *rows, const struct config *config, int32_t partition, int64_t count);
+/* A flush's part that goes from what was claimed to next. */
+struct ledger_part kit_part(int32_t partition, const struct ledger_claim *claim, int64_t next,
+                            const struct row_buffer *postings);
+/* Rows of the run in the ledger. */
+int64_t kit_rows(const struct config *config);

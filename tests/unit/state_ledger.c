@@ -9,41 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct ledger open_ledger(const struct config *config)
-{
-    struct ledger ledger;
-    struct ll_err err = { "" };
-    cr_assert_eq(ledger_postgres_open(config, &ledger, &err), LL_OK);
-    return ledger;
-}
-
-static void close_ledger(struct ledger *ledger) { ledger->ops->close(ledger->self); }
-
-static struct ledger_part part_of(int32_t partition, const struct ledger_claim *claim, int64_t next,
-                                  const struct row_buffer *postings)
-{
-    return (struct ledger_part){ .partition = partition,
-                                 .epoch = claim->epoch,
-                                 .first_offset = claim->next_offset,
-                                 .next_offset = next,
-                                 .clock_ms = 1700000005000,
-                                 .rules_version = 1,
-                                 .counts = { .read = 1, .credited = 1 },
-                                 .postings = postings };
-}
-
-static int64_t rows_in(const struct config *config)
-{
-    return kit_number(config, "select count(*) as n from loyalty.postings where run_id = %d",
-                      config->program.run);
-}
-
-static int64_t now_ms(void) { return ledger_now_ms(); }
-
 Test(ledger, a_claim_raises_the_epoch)
 {
     struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ledger_claim claim = kit_claim(&ledger, 2, 5000);
     cr_assert_eq(claim.epoch, 5000);
     cr_assert_eq(claim.next_offset, 0);
@@ -53,7 +22,7 @@ Test(ledger, a_claim_raises_the_epoch)
     cr_assert_eq(kit_claim(&ledger, 2, 100).epoch, 5001, "a clock that went back does not lower it");
     cr_assert_eq(kit_claim(&ledger, 2, 9000).epoch, 9000);
     cr_assert_eq(kit_claim(&ledger, 3, 9000).epoch, 9000, "partitions are apart");
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 static const struct kept_record dead_record = {
@@ -157,7 +126,7 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
 {
     struct config config = kit_config();
     int32_t run = config.program.run;
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ledger_claim claim = kit_claim(&ledger, 1, 1000), other = kit_claim(&ledger, 6, 1000);
     struct row_buffer rows = { 0 }, more = { 0 };
     for (int64_t offset = 0; offset < 3; offset++)
@@ -168,7 +137,7 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
         { TEXT("C2"), false, 20, 25, 5, 2000, 2, 1700000000001 },
     };
     struct ledger_account third = { TEXT("C3"), false, 10, 10, 0, 1000, 1, 1700000000000 };
-    struct ledger_part parts[] = { part_of(1, &claim, 6, &rows), part_of(6, &other, 1, &more) };
+    struct ledger_part parts[] = { kit_part(1, &claim, 6, &rows), kit_part(6, &other, 1, &more) };
     parts[0].counts =
         (struct ledger_counts){ .read = 6, .credited = 3, .duplicate = 1, .dead = 1, .held = 1 };
     parts[0].dead = &dead_record;
@@ -183,7 +152,7 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
     cr_assert_eq(kit_flush(&ledger, parts, 2, &err), STORE_OK, "%s", err.text);
     cr_assert_eq(parts[0].reply, STORE_OK);
     cr_assert_eq(parts[1].reply, STORE_OK);
-    cr_assert_eq(rows_in(&config), 4);
+    cr_assert_eq(kit_rows(&config), 4);
     cr_assert_eq(kit_number(&config, "select count(*) as n from loyalty.dead where run_id = %d and codes = "
                             "'{ORPHAN_RETURN,RETURN_CUSTOMER}' and key = '\\x6b00' and value = '\\xff0076' and headers is null "
                             "and transaction_id = 'T?x' and event_offset = 3 and seq = 1", run), 1);
@@ -217,7 +186,7 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
     kit_posting(&rows, &config, 1, 7, 1007, "C2");
     struct ledger_account known = { TEXT("C2"), true, -5, 0, 5, -300, 1, 1600000000000 };
     const int64_t released[] = { 5 };
-    struct ledger_part part = part_of(1, &again, 8, &rows);
+    struct ledger_part part = kit_part(1, &again, 8, &rows);
     part.accounts = &known;
     part.account_count = 1;
     part.released = released;
@@ -236,20 +205,20 @@ Test(ledger, a_flush_with_everything_and_what_a_successor_loads)
     cr_assert_eq(loaded.points, 25);
     row_buffer_done(&rows);
     row_buffer_done(&more);
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 Test(ledger, a_load_says_what_it_left_out)
 {
     struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ledger_claim claim = kit_claim(&ledger, 0, 1);
     struct row_buffer rows = { 0 };
     struct ledger_account accounts[] = { { TEXT("C1"), false, 1, 1, 0, 1, 1, 0 },
                                          { TEXT("C2"), false, 1, 1, 0, 1, 1, 0 } };
     for (int64_t offset = 0; offset < 5; offset++)
         kit_posting(&rows, &config, 0, offset, 1000 + offset, "C1");
-    struct ledger_part part = part_of(0, &claim, 5, &rows);
+    struct ledger_part part = kit_part(0, &claim, 5, &rows);
     part.accounts = accounts;
     part.account_count = 2;
     struct ll_err err = { "" };
@@ -269,239 +238,19 @@ Test(ledger, a_load_says_what_it_left_out)
     bool a, b;
     cr_assert_eq(ledger.ops->load(ledger.self, &wrong, 9, 9, &loader, &a, &b, &err), STORE_NOT_MINE);
     row_buffer_done(&rows);
-    close_ledger(&ledger);
-}
-
-struct not_mine {
-    const char *why;
-    int64_t epoch_error, first_error;
-};
-
-Test(ledger, a_flush_of_what_is_not_mine_does_nothing)
-{
-    static const struct not_mine cases[] = {
-        { "an older epoch", -1, 0 },
-        { "a higher epoch", 1, 0 },
-        { "beyond next_offset", 0, 1 },
-        { "below next_offset", 0, -1 },
-    };
-    struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
-    for (size_t at = 0; at < sizeof cases / sizeof cases[0]; at++) {
-        struct ledger_claim mine = kit_claim(&ledger, 4, 1000), other = kit_claim(&ledger, 5, 1000);
-        struct row_buffer rows[2] = { 0 };
-        kit_posting(&rows[0], &config, 4, 0, 1, "C1");
-        kit_posting(&rows[1], &config, 5, 0, 2, "C2");
-        struct ledger_part parts[] = { part_of(4, &mine, 1, &rows[0]), part_of(5, &other, 1, &rows[1]) };
-        parts[1].epoch += cases[at].epoch_error;
-        parts[1].first_offset += cases[at].first_error;
-        struct ll_err err = { "" };
-        cr_assert_eq(kit_flush(&ledger, parts, 2, &err), STORE_NOT_MINE, "%s", cases[at].why);
-        cr_assert_eq(parts[0].reply, STORE_OK, "%s", cases[at].why);
-        cr_assert_eq(parts[1].reply, STORE_NOT_MINE, "%s", cases[at].why);
-        cr_assert_eq(rows_in(&config), 0);
-        struct ledger_mark marks[] = { { .partition = 4 }, { .partition = 99 }, { .partition = 5 } };
-        cr_assert_eq(ledger.ops->marks(ledger.self, marks, 3, &err), STORE_OK);
-        cr_assert_eq(marks[0].epoch, mine.epoch);
-        cr_assert_eq(marks[0].next_offset, 0);
-        cr_assert_eq(marks[1].epoch, -1, "no such partition");
-        cr_assert_eq(marks[2].epoch, other.epoch);
-        row_buffer_done(&rows[0]);
-        row_buffer_done(&rows[1]);
-    }
-    close_ledger(&ledger);
-}
-
-/* Enough rows that COPY is not over in one poll. */
-static void many_rows(struct row_buffer *rows, const struct config *config, int32_t partition, int64_t count)
-{
-    for (int64_t offset = 0; offset < count; offset++)
-        kit_posting(rows, config, partition, offset, 1000 + offset, "C1");
-}
-
-static void poll_until_copying(struct ledger *ledger)
-{
-    struct ledger_postgres *store = ledger->self;
-    struct ll_err err = { "" };
-    while (store->flush.stage != FLUSH_POSTINGS || !store->flush.feeding)
-        cr_assert_eq(ledger->ops->flush_poll(ledger->self, 1, &err), STORE_BUSY, "%s", err.text);
-}
-
-Test(ledger, a_backend_that_dies_in_a_flush_leaves_nothing)
-{
-    struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
-    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
-    struct row_buffer rows = { 0 };
-    many_rows(&rows, &config, 0, 200000);
-    struct ledger_part part = part_of(0, &claim, 200000, &rows);
-    struct ll_err err = { "" };
-    cr_assert_eq(ledger.ops->flush_begin(ledger.self, &part, 1, &err), STORE_OK);
-    poll_until_copying(&ledger);
-    kit_end_backend(&config, kit_flush_backend(&ledger));
-    enum store_reply reply = STORE_BUSY;
-    while (reply == STORE_BUSY)
-        reply = ledger.ops->flush_poll(ledger.self, 100, &err);
-    cr_assert_eq(reply, STORE_DOWN);
-    cr_assert_eq(part.reply, STORE_DOWN);
-    cr_assert(strlen(err.text) > 0);
-    cr_assert_eq(rows_in(&config), 0);
-    struct ledger_mark mark = { .partition = 0 };
-    cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_OK);
-    cr_assert_eq(mark.next_offset, 0);
-    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "and the next one connects again: %s",
-                 err.text);
-    cr_assert_eq(rows_in(&config), 200000);
-    row_buffer_done(&rows);
-    close_ledger(&ledger);
-}
-
-Test(ledger, an_abandoned_flush_leaves_nothing_and_the_next_one_works)
-{
-    struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
-    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
-    struct row_buffer rows = { 0 };
-    struct ll_err err = { "" };
-    ledger.ops->flush_abandon(ledger.self); /* nothing is under way */
-    kit_posting(&rows, &config, 0, 0, 1, "C1");
-    struct ledger_part part = part_of(0, &claim, 1, &rows);
-    cr_assert_eq(ledger.ops->flush_begin(ledger.self, &part, 1, &err), STORE_OK, "%s", err.text);
-    ledger.ops->flush_abandon(ledger.self);
-    cr_expect_eq(rows_in(&config), 0);
-    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
-    cr_expect_eq(rows_in(&config), 1);
-    row_buffer_done(&rows);
-    close_ledger(&ledger);
-}
-
-Test(ledger, a_lost_read_connection_is_replaced)
-{
-    struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
-    kit_claim(&ledger, 0, 1000);
-    struct ledger_postgres *store = ledger.self;
-    kit_end_backend(&config, PQbackendPID(store->reads.conn));
-    struct ledger_mark mark = { .partition = 0 };
-    struct ll_err err = { "" };
-    cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_DOWN);
-    cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_OK, "%s", err.text);
-    cr_assert_eq(mark.epoch, 1000);
-    close_ledger(&ledger);
-}
-
-Test(ledger, a_claim_ends_an_owner_that_hangs_in_its_flush)
-{
-    struct config config = kit_config();
-    struct ledger old = open_ledger(&config), new = open_ledger(&config);
-    struct ledger_claim claim = kit_claim(&old, 0, 1000);
-    struct row_buffer rows = { 0 };
-    many_rows(&rows, &config, 0, 100000);
-    struct ledger_part part = part_of(0, &claim, 100000, &rows);
-    struct ll_err err = { "" };
-    cr_assert_eq(old.ops->flush_begin(old.self, &part, 1, &err), STORE_OK);
-    poll_until_copying(&old);
-    int64_t before = now_ms();
-    cr_assert_eq(kit_claim(&new, 0, 2000).epoch, 2000);
-    cr_assert(now_ms() - before < 4000);
-    enum store_reply reply = STORE_BUSY;
-    while (reply == STORE_BUSY)
-        reply = old.ops->flush_poll(old.self, 100, &err);
-    cr_assert_eq(reply, STORE_DOWN);
-    cr_assert_eq(kit_flush(&old, &part, 1, &err), STORE_NOT_MINE, "it wakes up, and is refused");
-    cr_assert_eq(rows_in(&config), 0);
-    row_buffer_done(&rows);
-    close_ledger(&old);
-    close_ledger(&new);
-}
-
-Test(ledger, a_claim_does_not_end_sessions_of_others)
-{
-    struct config config = kit_config();
-    config.postgres.timeout_ms = 600;
-    struct ledger ledger = open_ledger(&config);
-    kit_claim(&ledger, 0, 1000);
-    struct postgres *psql = NULL;
-    struct ll_err err = { "" };
-    cr_assert_eq(postgres_open(&config, "psql", &psql, &err), LL_OK);
-    char sql[128];
-    snprintf(sql, sizeof sql, "begin; update loyalty.partitions set epoch = epoch where run_id = %d",
-             config.program.run);
-    cr_assert_eq(postgres_query(psql, sql, NULL, 0, NULL, &err), LL_OK, "%s", err.text);
-    struct ledger_claim claim;
-    cr_assert_eq(ledger.ops->claim(ledger.self, 0, 2000, &claim, &err), STORE_DOWN);
-    cr_assert(strstr(err.text, "lock") != NULL, "%s", err.text);
-    cr_assert_eq(postgres_query(psql, "commit", NULL, 0, NULL, &err), LL_OK, "%s", err.text);
-    postgres_close(psql);
-    cr_assert_eq(kit_claim(&ledger, 0, 2000).epoch, 2000);
-    close_ledger(&ledger);
-}
-
-Test(ledger, a_row_that_is_there_already_is_a_bug)
-{
-    struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
-    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
-    struct row_buffer rows = { 0 };
-    kit_posting(&rows, &config, 0, 0, 1, "C1");
-    struct ledger_part part = part_of(0, &claim, 1, &rows);
-    struct ll_err err = { "" };
-    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK);
-    kit_execute(&config, "update loyalty.partitions set next_offset = 0 where run_id = %d",
-                config.program.run);
-    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_BROKEN);
-    cr_assert(strstr(err.text, "postings_pkey") != NULL, "%s", err.text);
-    row_buffer_done(&rows);
-    close_ledger(&ledger);
-}
-
-struct broken_case {
-    const char *why;
-    struct ledger_account account;
-    int64_t released;
-};
-
-Test(ledger, memory_that_differs_from_the_tables_is_a_bug)
-{
-    static const struct broken_case cases[] = {
-        { "a known account without a row", { { "C9", 2 }, true, 1, 1, 0, 1, 1, 0 }, -1 },
-        { "a new account with a row", { { "C1", 2 }, false, 1, 1, 0, 1, 1, 0 }, -1 },
-        { "a released return that was not held", { { "C1", 2 }, true, 1, 1, 0, 1, 1, 0 }, 44 },
-    };
-    struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
-    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
-    struct ledger_account first = { TEXT("C1"), false, 10, 10, 0, 1000, 1, 0 };
-    struct ledger_part part = part_of(0, &claim, 1, NULL);
-    part.accounts = &first;
-    part.account_count = 1;
-    struct ll_err err = { "" };
-    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "no rows, an account: %s", err.text);
-    for (size_t at = 0; at < sizeof cases / sizeof cases[0]; at++) {
-        part = part_of(0, &claim, 2, NULL);
-        part.first_offset = 1;
-        part.accounts = &cases[at].account;
-        part.account_count = 1;
-        part.released = &cases[at].released;
-        part.released_count = cases[at].released >= 0;
-        cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_BROKEN, "%s", cases[at].why);
-        struct ledger_mark mark = { .partition = 0 };
-        cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_OK);
-        cr_assert_eq(mark.next_offset, 1, "%s", cases[at].why);
-    }
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 Test(ledger, a_read_only_standby_is_down)
 {
     struct config config = kit_config();
     setenv("PGOPTIONS", "-c default_transaction_read_only=on", 1);
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ledger_claim claim;
     struct ll_err err = { "" };
     cr_assert_eq(ledger.ops->claim(ledger.self, 0, 1, &claim, &err), STORE_DOWN);
     cr_assert(strstr(err.text, "standby") != NULL, "%s", err.text);
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 struct unreachable_case {
@@ -525,13 +274,13 @@ Test(ledger, a_server_that_does_not_let_us_in)
         snprintf(config.postgres.database, sizeof config.postgres.database, "%s", cases[at].database);
         if (cases[at].host != NULL)
             snprintf(config.postgres.host, sizeof config.postgres.host, "%s", cases[at].host);
-        struct ledger ledger = open_ledger(&config);
+        struct ledger ledger = kit_open(&config);
         struct ledger_mark mark = { .partition = 0 };
         struct ll_err err = { "" };
         cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), cases[at].reply, "%s: %s", cases[at].why,
                      err.text);
         cr_assert(strstr(err.text, cases[at].words) != NULL, "%s: %s", cases[at].why, err.text);
-        close_ledger(&ledger);
+        kit_close(&ledger);
     }
 }
 
@@ -560,7 +309,7 @@ static struct found find(struct ledger *ledger, const int64_t *identities, size_
 Test(ledger, postings_are_found_by_identity_and_by_sale)
 {
     struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ledger_claim claim = kit_claim(&ledger, 0, 1000), other = kit_claim(&ledger, 1, 1000);
     struct row_buffer rows = { 0 }, elsewhere = { 0 };
     kit_posting(&rows, &config, 0, 0, 100, "C1");
@@ -577,7 +326,7 @@ Test(ledger, postings_are_found_by_identity_and_by_sale)
                               .sale_hash = 100,
                               .raw_topic = TEXT("transactions") };
     posting_write(&rows, &refund);
-    struct ledger_part parts[] = { part_of(0, &claim, 3, &rows), part_of(1, &other, 1, &elsewhere) };
+    struct ledger_part parts[] = { kit_part(0, &claim, 3, &rows), kit_part(1, &other, 1, &elsewhere) };
     struct ll_err err = { "" };
     cr_assert_eq(kit_flush(&ledger, parts, 2, &err), STORE_OK, "%s", err.text);
     const int64_t ids[] = { 100, -200, INT64_MIN, INT64_MAX };
@@ -594,7 +343,7 @@ Test(ledger, postings_are_found_by_identity_and_by_sale)
     free(many);
     row_buffer_done(&rows);
     row_buffer_done(&elsewhere);
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 static void on_balance(void *arg, struct text customer_id, int64_t points)
@@ -608,7 +357,7 @@ Test(ledger, balances_of_whoever_has_an_account)
 {
     enum { ACCOUNTS = 25000 };
     struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
     static struct ledger_account accounts[ACCOUNTS];
     static struct text names[ACCOUNTS + 1];
@@ -619,7 +368,7 @@ Test(ledger, balances_of_whoever_has_an_account)
         accounts[at] = (struct ledger_account){ names[at], false, at, at, 0, 1, 1, 0 };
     }
     names[ACCOUNTS] = TEXT("somebody else");
-    struct ledger_part part = part_of(0, &claim, 1, NULL);
+    struct ledger_part part = kit_part(0, &claim, 1, NULL);
     part.accounts = accounts;
     part.account_count = ACCOUNTS;
     struct ll_err err = { "" };
@@ -642,7 +391,7 @@ Test(ledger, balances_of_whoever_has_an_account)
     /* Updates in more than one chunk, twice the balance after it. */
     for (int at = 0; at < ACCOUNTS; at++)
         accounts[at].known = true;
-    struct ledger_part next = part_of(0, &claim, 2, NULL);
+    struct ledger_part next = kit_part(0, &claim, 2, NULL);
     next.first_offset = 1;
     next.accounts = accounts;
     next.account_count = ACCOUNTS;
@@ -651,13 +400,13 @@ Test(ledger, balances_of_whoever_has_an_account)
                             "select sum(points_balance)::int8 as n from loyalty.accounts where run_id = %d",
                             config.program.run),
                  (int64_t)ACCOUNTS * (ACCOUNTS - 1));
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 Test(ledger, rule_sets_are_read_and_never_changed)
 {
     struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     int32_t version = config.program.run;
     kit_execute(&config,
                 "insert into loyalty.rules values (%d, '2024-05-01 00:00:00.25+00', 'rules: ();', 'sha')",
@@ -679,7 +428,7 @@ Test(ledger, rule_sets_are_read_and_never_changed)
     cr_assert(strstr(err.text, "never changed") != NULL, "%s", err.text);
     cr_assert_neq(postgres_query(postgres, "truncate loyalty.postings", NULL, 0, NULL, &err), LL_OK);
     postgres_close(postgres);
-    close_ledger(&ledger);
+    kit_close(&ledger);
 }
 
 static void on_ordered(void *arg, const struct posting *posting)
@@ -694,17 +443,17 @@ static void on_ordered(void *arg, const struct posting *posting)
 Test(ledger, tools_stream_the_postings_in_order)
 {
     struct config config = kit_config();
-    struct ledger ledger = open_ledger(&config);
+    struct ledger ledger = kit_open(&config);
     struct ll_err err = { "" };
     for (int32_t partition = 3; partition >= 0; partition--) {
         struct ledger_claim claim = kit_claim(&ledger, partition, 1000);
         struct row_buffer rows = { 0 };
-        many_rows(&rows, &config, partition, 5000);
-        struct ledger_part part = part_of(partition, &claim, 5000, &rows);
+        kit_postings(&rows, &config, partition, 5000);
+        struct ledger_part part = kit_part(partition, &claim, 5000, &rows);
         cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
         row_buffer_done(&rows);
     }
-    close_ledger(&ledger);
+    kit_close(&ledger);
     struct postgres *postgres = NULL;
     int64_t last = -1;
     cr_assert_eq(postgres_open(&config, "lens-test", &postgres, &err), LL_OK);
