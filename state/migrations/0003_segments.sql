@@ -42,7 +42,7 @@ comment on column segments.partitions.clock is 'highest posted_at or TICK';
 comment on column segments.partitions.clock_day is 'highest day of a row (clock = event) or of the clock (clock = log)';
 comment on column segments.partitions.quiet_ticks is 'TICKs since the last row';
 
--- The state column is the whole of what is known (consumers/segment/customer.h); the others are what it comes to on as_of_day.
+-- The state column is the whole of what is known (consumers/segment/standing.h); the others are what it comes to on as_of_day.
 create table segments.customer_standing (
     run_id             int4 not null,
     customer_id        text not null,
