@@ -16,7 +16,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { BUS_HEADERS_MAX = 24 };
+enum { BUS_HEADERS_MAX = 64 };
 
 struct bus_header {
     struct text name, value;

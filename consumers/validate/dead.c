@@ -136,16 +136,17 @@ static void add_spring(struct dead_headers *headers, const struct dead_letter *l
     add_borrowed(headers, "kafka_dlt-exception-message", letter->message);
 }
 
+static bool is_ours(const struct settings *settings, struct text name)
+{
+    return starts_with(name, TEXT("ll-")) || (settings->alias_connect && starts_with(name, TEXT("__connect.errors."))) ||
+           (settings->alias_spring && starts_with(name, TEXT("kafka_dlt-")));
+}
+
 void dead_headers_make(const struct dead_letter *letter, const struct settings *settings,
                        const struct bus_header *original, size_t original_count, struct dead_headers *ret)
 {
     char codes[DEAD_CODES_SIZE];
     ret->count = ret->used = 0;
-    for (size_t i = 0; i < original_count; i++)
-        if (!starts_with(original[i].name, TEXT("ll-")) &&
-            !(settings->alias_connect && starts_with(original[i].name, TEXT("__connect.errors."))) &&
-            !(settings->alias_spring && starts_with(original[i].name, TEXT("kafka_dlt-"))))
-            ret->list[ret->count++] = original[i];
     add_text(ret, "ll-codes", code_names(letter->codes, codes, sizeof codes));
     add_text(ret, "ll-stage", "validate");
     add_text(ret, "ll-topic", topic_name(letter->origin.topic));
@@ -165,20 +166,23 @@ void dead_headers_make(const struct dead_letter *letter, const struct settings *
         add_connect(ret, letter);
     if (settings->alias_spring)
         add_spring(ret, letter);
+    for (size_t i = 0; i < original_count; i++)
+        if (!is_ours(settings, original[i].name))
+            ret->list[ret->count++] = original[i];
 }
 
 void retry_headers_make(const struct origin *origin, const struct bus_header *original, size_t original_count,
                         struct dead_headers *ret)
 {
     ret->count = ret->used = 0;
+    add_text(ret, "ll-topic", topic_name(origin->topic));
+    add_number(ret, "ll-partition", origin->partition);
+    add_number(ret, "ll-offset", origin->offset);
+    add_number(ret, "ll-timestamp", origin->timestamp_ms);
     for (size_t i = 0; i < original_count; i++)
         if (!text_equal(original[i].name, TEXT("ll-topic")) &&
             !text_equal(original[i].name, TEXT("ll-partition")) &&
             !text_equal(original[i].name, TEXT("ll-offset")) &&
             !text_equal(original[i].name, TEXT("ll-timestamp")))
             ret->list[ret->count++] = original[i];
-    add_text(ret, "ll-topic", topic_name(origin->topic));
-    add_number(ret, "ll-partition", origin->partition);
-    add_number(ret, "ll-offset", origin->offset);
-    add_number(ret, "ll-timestamp", origin->timestamp_ms);
 }

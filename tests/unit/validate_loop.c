@@ -296,6 +296,30 @@ Test(validate_loop, a_customer_who_never_comes_is_a_dead_letter_of_the_raw_recor
     expect_decided_once(1);
 }
 
+Test(validate_loop, a_record_of_many_headers_that_waited_is_still_its_raw_record)
+{
+    struct line lines[1];
+    struct event event = world_sale(&world, "T1", lines);
+    char value[1024];
+    struct bus_header headers[BUS_HEADERS_MAX];
+    event.transaction.customer_id = TEXT("never");
+    uint32_t size = (uint32_t)codec_write(world.codec, &event, value, sizeof value);
+    for (int i = 0; i < BUS_HEADERS_MAX; i++)
+        headers[i] = (struct bus_header){TEXT("theirs"), TEXT("x")};
+    world_start(&world);
+    world_settle(&world);
+    put_sale(1, "T0", 0, NULL);
+    int64_t arrived_ms = world.wall_ms, offset = world_put(&world, TOPIC_TRANSACTIONS, 1, TEXT("C1"),
+                                                           (struct text){value, size}, headers, BUS_HEADERS_MAX);
+    while (world_count(&world, TOPIC_DEAD_LETTER, 1) == 0 && world.wall_ms < arrived_ms + 60000)
+        world_step(&world, 1);
+    cr_assert_eq(world_dead_of(&world, 1, offset), 1);
+    const struct world_record *dead = world_get(&world, TOPIC_DEAD_LETTER, 1, 0);
+    cr_assert_eq(dead->timestamp_ms, arrived_ms);
+    cr_assert(text_equal(dead->headers[0].name, TEXT("ll-codes")), "ours are among the first that a reader sees");
+    expect_decided_once(1);
+}
+
 Test(validate_loop, while_references_are_still_being_judged_nobody_is_unknown)
 {
     world_start(&world);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "consumers/validate/dead.h"
 #include "consumers/validate/validate.h"
 
 #include <stdbool.h>
@@ -16,7 +17,7 @@ enum { WORLD_PARTITIONS = 2, WORLD_PENDING_MAX = 4096, WORLD_EVENTS_MAX = 16 };
 struct world_record {
     char *key, *value; /* owned; NULL: null */
     uint32_t key_size, value_size;
-    struct bus_header headers[64]; /* texts owned */
+    struct bus_header headers[DEAD_HEADERS_MAX]; /* texts owned */
     size_t header_count;
     int64_t timestamp_ms;
     bool is_marker;
