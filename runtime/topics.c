@@ -123,7 +123,11 @@ static enum ll_status take_fact(const struct reading *reading, enum fact fact, c
     case FACT_CLEANUP:
         return take_choice(reading, from, "delete", "compact", &to->compacted, err);
     case FACT_RETENTION_MS:
-        return take_number(reading, from, -1, INT64_MAX, &to->retention_ms, err);
+        status = take_number(reading, from, -1, INT64_MAX, &to->retention_ms, err);
+        if (status == LL_OK && to->retention_ms == 0)
+            return ll_fail(err, LL_FATAL, "%s:%d: retention_ms is 0; it must be -1 (for ever) or above 0",
+                           reading->file, (int)config_setting_source_line(from));
+        return status;
     case FACT_TIME:
         return take_choice(reading, from, "producer", "broker", &to->broker_time, err);
     case FACT_WRITERS:

@@ -80,6 +80,7 @@ static const struct refused {
     {"\"ledger\"", "time = \"producer\"", "time = \"log\"", "it must be \"producer\" or \"broker\"",
      "no such time"},
     {"\"ledger\"", "retention_ms = -1", "retention_ms = -2", "retention_ms is -2", "below for ever"},
+    {"\"ledger\"", "retention_ms = -1", "retention_ms = 0", "retention_ms is 0", "what is written would be gone"},
     {"name = \"ledger\"", "ledger", "ledgers", "no process knows a topic \"ledgers\"", "unknown topic"},
     {"name = \"ledger\"", "ledger", "stores", "topic \"stores\" is already described in line", "twice"},
     {"topics = (", "topics", "topic", "unknown entry \"topic\"", "another list"},
