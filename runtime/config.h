@@ -101,8 +101,21 @@ struct config {
     struct {
         int64_t poll_ms;    /* between looks at Postgres while there is nothing to relay */
         int64_t slice_rows; /* of one partition in one Kafka transaction; the rows of one offset are never cut */
+        int64_t tick_ms;    /* a TICK follows the rows when the clock has come to another multiple of this */
         int32_t metrics_port;
     } relay;
+
+    struct {
+        char clock[16];            /* log | event */
+        int64_t flush_ms;          /* between Postgres commits, at least */
+        int64_t flush_rows;        /* ... or so many rows */
+        int64_t ahead_records;     /* of one partition, held while others come to the same day */
+        int64_t quiet_ms;          /* clock = event: a partition is at its end if its clock is so far beyond all rows */
+        int64_t tier_silver, tier_gold; /* points of twelve months */
+        int32_t weight_trajectory, weight_engagement, weight_breadth, weight_points; /* sum to 100 */
+        int32_t hysteresis_percent;
+        int32_t metrics_port;
+    } segment;
 
     struct {
         char delivery[8];   /* file | smtp | off */

@@ -10,7 +10,6 @@ enum {
     BACKOFF_MAX_MS = 2000,
     NOTE_MS = 1000,         /* between two words to Postgres about how far we are */
     SAID_MS = 10000,        /* the same cause is logged again after so long */
-    MINUTE_MS = 60000,
 };
 
 static int64_t steady_ms(const struct relay *relay) { return relay->needs.clock.steady_ms(relay->needs.clock.self); }
@@ -242,7 +241,7 @@ static void forward_row(void *arg, const struct relay_row *row)
 
 static void forward_tick(struct relay *relay, struct relay_part *part, const struct relay_slice *slice)
 {
-    int64_t minute = slice->clock_ms / MINUTE_MS;
+    int64_t minute = slice->clock_ms / relay->needs.config->relay.tick_ms;
     part->new_minute = part->minute;
     if (slice->upto != slice->next_offset || slice->clock_ms <= 0 || minute == part->minute || relay->sending != LL_OK)
         return;

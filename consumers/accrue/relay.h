@@ -9,7 +9,7 @@
  *         the broker refuses whoever has lost the partition. A producer's opening aborts what its predecessor left open;
  *         only then is the progress read, and only a settled one believed.
  *
- *         A control record TICK follows the rows when the partition's clock has come to another minute: whoever reads the
+ *         A control record TICK follows the rows when the partition's clock has come to another minute (relay.tick_ms): whoever reads the
  *         ledger has its clock from it. It says what the clock was at one offset, which the log alone decides; at which
  *         offsets there is one, depends on where slices end. So a reader takes the highest of TICKs and posted_at, which
  *         gives every row the same clock whatever TICKs came.
