@@ -14,7 +14,7 @@
 #include <stddef.h>
 
 /* In the order of starting; stopping goes backwards. */
-enum stack_service { STACK_REDIS, STACK_POSTGRES, STACK_KAFKA, STACK_VALIDATE, STACK_ACCRUE, STACK_RELAY, STACK_SERVICE_COUNT };
+enum stack_service { STACK_REDIS, STACK_POSTGRES, STACK_KAFKA, STACK_VALIDATE, STACK_ACCRUE, STACK_RELAY, STACK_NOTIFY, STACK_SERVICE_COUNT };
 enum { STACK_PROCESS_FIRST = STACK_VALIDATE };
 
 struct stack {

@@ -285,6 +285,7 @@ static const struct template templates[] = {
     { "process/run", "service/validate/run", 0755, STACK_VALIDATE },
     { "process/run", "service/accrue/run", 0755, STACK_ACCRUE },
     { "process/run", "service/relay/run", 0755, STACK_RELAY },
+    { "process/run", "service/notify/run", 0755, STACK_NOTIFY },
 };
 
 static enum ll_status fill_one(const struct stack *stack, const char *from, const char *to, mode_t mode,

@@ -30,6 +30,7 @@ static const enum topic inputs[STACK_SERVICE_COUNT] = {
     [STACK_VALIDATE] = TOPIC_TRANSACTIONS,
     [STACK_ACCRUE] = TOPIC_TRANSACTIONS_VALID,
     [STACK_RELAY] = TOPIC_TRANSACTIONS_VALID,
+    [STACK_NOTIFY] = TOPIC_LEDGER,
 };
 
 /* The relay's input ends where accrue stands in Postgres, not where the topic does. False: Postgres cannot tell. */
