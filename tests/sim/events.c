@@ -98,9 +98,9 @@ void sim_make_logs(struct sim_world *world)
     for (int32_t partition = 0; partition < SIM_PARTITIONS; partition++) {
         struct sim_log *log = &world->logs[partition];
         int64_t offset = 0, timestamp_ms = 10000;
-        log->count = 4 + sim_random(world, 26);
-        for (size_t i = 0; i < log->count; i++) {
-            struct sim_record *record = &log->records[i];
+        size_t count = 4 + sim_random(world, 26);
+        for (size_t i = 0; i < count; i++) {
+            struct sim_record *record = &log->records[log->count];
             offset += sim_random(world, 4) == 0 ? 2 : 1; /* a transaction marker between */
             timestamp_ms += sim_random(world, 3) == 0 ? 1000 : 0;
             if (sim_random(world, 12) == 0)
@@ -111,7 +111,13 @@ void sim_make_logs(struct sim_world *world)
                 record->event = (struct sim_event){ .kind = 'A', .rules_version = 1 };
             else
                 random_event(world, partition, &record->event);
+            int number = world->event_count++;
+            if (i > 0 && number < SIM_CUT_EVENTS_MAX && world->cut.events[number]) {
+                record->event = (struct sim_event){ .kind = '\0' };
+                continue;
+            }
             encode(world, partition, record);
+            log->count++;
         }
         log->end = offset + 1 + (int64_t)sim_random(world, 2);
     }

@@ -35,13 +35,11 @@ enum sim_fault sim_relay_call(struct sim_relay *relay, const char *what, bool wr
 {
     struct sim_world *world = relay->world;
     world->now_ms += sim_random(world, 3);
-    if (world->faults_left == 0 || sim_random(world, 1000) >= (uint32_t)world->fault_per_mille)
+    if (!sim_fault_due(world))
         return FAULT_NONE;
     static const enum sim_fault writing[] = { FAULT_CRASH_BEFORE, FAULT_CRASH_AFTER, FAULT_LOST, FAULT_DROP, FAULT_LATE };
     static const enum sim_fault reading[] = { FAULT_CRASH_BEFORE, FAULT_DROP };
     static const char *const names[] = { "none", "crash before", "crash after", "lost reply", "dropped", "late" };
-    world->faults_left--;
-    world->faults_done++;
     if (!world->is_nested && sim_random(world, 3) == 0) {
         sim_say(world, "!! relay %d at %s:", relay->number, what);
         pause_within(relay);

@@ -88,17 +88,27 @@ void sim_redis_remember(struct sim_world *world)
         world->redis_history[world->redis_history_count++] = world->redis;
 }
 
+bool sim_fault_due(struct sim_world *world)
+{
+    if (world->faults_left == 0 || sim_random(world, 1000) >= (uint32_t)world->fault_per_mille)
+        return false;
+    world->faults_left--;
+    int number = world->faults_due++;
+    if (number < SIM_CUT_FAULTS_MAX && world->cut.faults[number])
+        return false;
+    world->faults_done++;
+    return true;
+}
+
 enum sim_fault sim_call(struct sim_client *client, const char *what, bool writes)
 {
     struct sim_world *world = client->world;
     world->now_ms += sim_random(world, 3);
-    if (world->faults_left == 0 || sim_random(world, 1000) >= (uint32_t)world->fault_per_mille)
+    if (!sim_fault_due(world))
         return FAULT_NONE;
     static const enum sim_fault writing[] = { FAULT_CRASH_BEFORE, FAULT_CRASH_AFTER, FAULT_LOST, FAULT_DROP, FAULT_LATE };
     static const enum sim_fault reading[] = { FAULT_CRASH_BEFORE, FAULT_DROP };
     enum sim_fault fault = writes ? writing[sim_random(world, 5)] : reading[sim_random(world, 2)];
-    world->faults_left--;
-    world->faults_done++;
     static const char *const names[] = { "none", "crash before", "crash after", "lost reply", "dropped", "late" };
     sim_say(world, "!! %d %s: %s", client->number, what, names[fault]);
     return fault;
@@ -150,8 +160,6 @@ static void world_fault(struct sim_world *world)
                                          "redis down", "time passes" };
     uint32_t count = sizeof names / sizeof names[0], kind = sim_random(world, count + SIM_RELAY_FAULTS);
     sim_say(world, "!! %s", kind < count ? names[kind] : sim_relay_faults[kind - count]);
-    world->faults_left--;
-    world->faults_done++;
     if (kind >= count) {
         sim_relay_fault(world, kind - count);
         return;
@@ -249,7 +257,7 @@ void sim_step(struct sim_world *world)
     world->now_ms++;
     late_arrivals(world);
     sim_txns_expire(world);
-    if (world->faults_left > 0 && sim_random(world, 1000) < (uint32_t)world->fault_per_mille)
+    if (sim_fault_due(world))
         world_fault(world);
     int ready[SIM_CLIENTS_MAX + SIM_RELAYS_MAX], count = 0;
     for (int i = 0; i < world->client_count; i++)
@@ -284,11 +292,12 @@ static bool is_quiet(const struct sim_world *world)
 
 /* ---- one run ---- */
 
-static void world_open(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults)
+static void world_open(struct sim_world *world, const struct sim_case *run)
 {
     struct ll_err err;
-    world->random = seed * 0x2545f4914f6cdd1du + 12345;
-    world->bug = bug;
+    world->random = run->seed * 0x2545f4914f6cdd1du + 12345;
+    world->bug = (enum sim_bug)run->bug;
+    world->cut = run->cut;
     config_defaults(&world->config);
     world->config.accrue.batch_events = 1 + sim_random(world, 6);
     world->config.accrue.batch_ms = 1000;
@@ -297,7 +306,7 @@ static void world_open(struct sim_world *world, uint64_t seed, enum sim_bug bug,
     world->config.accrue.hold_ms = 5000;
     world->config.accrue.dedupe_events = sim_random(world, 2) == 0 ? 1000000 : 1 + sim_random(world, 4);
     world->config.accrue.customers_max = sim_random(world, 2) == 0 ? 1000000 : 1 + sim_random(world, 2);
-    world->faults_left = faults == 0 ? 0 : (int)sim_random(world, (uint32_t)faults + 1);
+    world->faults_left = run->faults == 0 ? 0 : (int)sim_random(world, (uint32_t)run->faults + 1);
     static const int per_mille[] = { 10, 30, 80 };
     world->fault_per_mille = per_mille[sim_random(world, 3)];
     if (world->codec == NULL && codec_new(LENS_SOURCE_DIR "/schemas", NULL, &world->codec, &err) != LL_OK) {
@@ -317,6 +326,7 @@ static void world_open(struct sim_world *world, uint64_t seed, enum sim_bug bug,
     for (int32_t p = 0; p < SIM_PARTITIONS; p++)
         sim_assign(world, p, (p == 0 ? first : second)->number, 0);
     sim_relays_open(world);
+    world->random ^= run->cut.schedule * 0x9e3779b97f4a7c15u;
 }
 
 static void run_close(struct sim_world *world)
@@ -331,7 +341,7 @@ static void run_close(struct sim_world *world)
     arena_done(&world->memory);
 }
 
-bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults)
+bool sim_run(struct sim_world *world, const struct sim_case *run)
 {
     struct sim_world kept = { .codec = world->codec,
                               .calendar = world->calendar,
@@ -351,7 +361,7 @@ bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int fault
         world->redis_history = malloc(SIM_HISTORY_MAX * sizeof *world->redis_history);
         world->broker.records = malloc(SIM_RELAYED_MAX * sizeof *world->broker.records);
     }
-    world_open(world, seed, bug, faults);
+    world_open(world, run);
     int64_t quiet = 0, bound = 0;
     while (quiet < 300 && bound < SETTLE_STEPS_MAX) {
         sim_step(world);

@@ -11,6 +11,7 @@
 
 #include "consumers/accrue/accrue.h"
 #include "consumers/accrue/relay.h"
+#include "tests/sim/shrink.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -235,7 +236,8 @@ struct sim_world {
     int64_t step, now_ms;
     int64_t postgres_down_until, redis_down_until; /* steps */
     int faults_left, fault_per_mille; /* of calls to stores */
-    int faults_done;
+    int faults_done, faults_due, event_count;
+    struct sim_cut cut;
     struct {
         int64_t at_step;
         int client;
@@ -264,6 +266,9 @@ struct sim_world {
 uint32_t sim_random(struct sim_world *world, uint32_t below);
 void sim_say(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void sim_bad(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Is it time for a fault? Counts it, and leaves it out where the cut says so. */
+bool sim_fault_due(struct sim_world *world);
 
 /* events.c: a random log for each partition. */
 void sim_make_logs(struct sim_world *world);
@@ -308,7 +313,7 @@ bool sim_is_fenced(const struct sim_relay *relay);
 /* run.c: everybody but a relay that is paused goes on. */
 void sim_step(struct sim_world *world);
 /* run.c: one seed from its beginning to a quiet end, then every invariant. True: all hold. */
-bool sim_run(struct sim_world *world, uint64_t seed, enum sim_bug bug, int faults);
+bool sim_run(struct sim_world *world, const struct sim_case *run);
 void sim_world_done(struct sim_world *world);
 /* check.c: after every step, and at the end. */
 void sim_check_instant(struct sim_world *world);
