@@ -29,6 +29,8 @@ static const struct verb verbs[] = {
     { "verify", "verify", "recompute everything: conservation, ledger, accounts, Redis; exit 3 if anything differs", verb_verify, false },
     { "dlq", "dlq list|show REF|stats [--code C] [--stage S] [--topic T] [--since T] [--limit N]",
       "what was refused and why (redrive and discard are not there yet)", verb_dlq, false },
+    { "mail", "mail list [--state S] [--reason R] [--customer ID] [--letter L] [--limit N] | show ID [--raw] | why ID | retry ID | unsubscribe TOKEN",
+      "letters: what went, what waits, what was held back and why", verb_mail, false },
     { "resume", "resume TOPIC[/PARTITION]...|all", "go on with a partition that was paused because too much was refused",
       verb_resume, false },
     { "explain", "explain [CODE]", "what a code of refused records means, and what to do next", verb_explain, true },

@@ -22,5 +22,6 @@ int verb_bench(struct lens *lens, int argc, char **argv);
 int verb_rules(struct lens *lens, int argc, char **argv);
 int verb_generate(struct lens *lens, int argc, char **argv);
 int verb_import(struct lens *lens, int argc, char **argv);
+int verb_mail(struct lens *lens, int argc, char **argv);
 int verb_resume(struct lens *lens, int argc, char **argv);
 int verb_explain(struct lens *lens, int argc, char **argv);
