@@ -23,7 +23,7 @@ static const struct verb verbs[] = {
     { "import", "import PROFILE FILE...|DIRECTORY [--again] [--dry-run]", "CSV files onto the topics, each row once; goes on where it was stopped",
       verb_import, false },
     { "wait", "wait [--timeout S]", "until all that was produced is credited", verb_wait, false },
-    { "report", "report [--top N]", "lines read, good, bad by reason; transactions, points, customers", verb_report, false },
+    { "report", "report [--top N] [--as-of DAY]", "lines read, good, bad by reason; points, customers; standing, letters", verb_report, false },
     { "customer", "customer ID [--limit N]", "a customer's balance in both stores, and the last postings", verb_customer, false },
     { "ledger", "ledger ID [--limit N]", "ledger rows of a customer or a transaction, by rule and line", verb_ledger, false },
     { "verify", "verify", "recompute everything: conservation, ledger, accounts, Redis; exit 3 if anything differs", verb_verify, false },

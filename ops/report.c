@@ -5,12 +5,14 @@
 #include "ops/line.h"
 #include "ops/options.h"
 #include "ops/reach.h"
+#include "ops/report_standing.h"
 #include "ops/scan.h"
 #include "ops/table.h"
 
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 enum { TOP_DEFAULT = 5, TOP_MAX = 1000 };
 
@@ -35,6 +37,8 @@ struct report {
     size_t fate_at[LINE_PARTITIONS_MAX]; /* the next one of each partition */
     int64_t next_offset[LINE_PARTITIONS_MAX];
     struct postgres_rows *top, *warnings;
+    const char *as_of; /* NULL: standing as the stream has it */
+    json_t *standing;
 };
 
 static enum ll_status query(struct report *report, const char *sql, struct postgres_rows **ret,
@@ -137,6 +141,8 @@ static enum ll_status read_postgres(struct report *report, int64_t top, struct l
         status = query(report,
                        "select code, rows from loyalty.report_warnings where run_id = $1::int order by code",
                        &report->warnings, err);
+    if (status == LL_OK)
+        status = report_standing_read(report->lens, report->postgres, report->as_of, &report->standing, err);
     return status == LL_OK ? postgres_query(report->postgres, "commit", NULL, 0, NULL, err) : status;
 }
 
@@ -284,6 +290,7 @@ static int print_json(struct report *report)
         json_array_append_new(top, one);
     }
     json_object_set_new(to, "top_customers", top);
+    json_object_update(to, report->standing);
     return lens_print_json(report->lens, to);
 }
 
@@ -348,6 +355,7 @@ static void print_text(struct report *report)
         row(table, name, postgres_rows_int(report->warnings, i, "rows"), info == NULL ? "" : info->meaning);
     }
     table_print(table, 0, stdout);
+    report_standing_print(report->lens, report->standing);
     if (postgres_rows_count(report->top) == 0)
         return;
     fputs("\nrichest customers\n", stdout);
@@ -389,9 +397,19 @@ static int make(struct report *report, int64_t top)
 
 int verb_report(struct lens *lens, int argc, char **argv)
 {
-    static const struct option options[] = { { "top", required_argument, NULL, 't' }, { NULL, 0, NULL, 0 } };
-    int64_t top = TOP_DEFAULT;
+    static const struct option options[] = { { "top", required_argument, NULL, 't' },
+                                             { "as-of", required_argument, NULL, 'd' },
+                                             { NULL, 0, NULL, 0 } };
+    int64_t top = TOP_DEFAULT, day_ms;
+    const char *as_of = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
+        if (option == 'd') {
+            as_of = optarg;
+            if (strlen(as_of) != sizeof "YYYY-MM-DD" - 1 || as_of[4] != '-' ||
+                !option_since(as_of, 0, &day_ms))
+                return lens_usage(lens, "--as-of is a day such as 2011-02-28, not \"%s\"", as_of);
+            continue;
+        }
         if (option != 't')
             return LENS_USAGE;
         if (!option_int(optarg, 0, TOP_MAX, &top))
@@ -403,6 +421,7 @@ int verb_report(struct lens *lens, int argc, char **argv)
     if (report == NULL)
         abort();
     report->lens = lens;
+    report->as_of = as_of;
     int code = make(report, top);
     if (report->postgres != NULL)
         postgres_close(report->postgres);
@@ -410,6 +429,7 @@ int verb_report(struct lens *lens, int argc, char **argv)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (rows[i] != NULL)
             postgres_rows_free(rows[i]);
+    json_decref(report->standing);
     codec_scratch_free(report->scratch);
     codec_free(report->codec);
     free(report);

@@ -8,6 +8,8 @@
 --          a process had seen when it closed the day, late rows and all.
 -- settings what differs from segments.batch_settings().
 --
+-- jit is off: these are large plans over few rows, and compiling them has taken forty seconds where running them takes one.
+--
 -- Doubles appear in the potential alone. Their operations stand in one order, here, in C and in Python, so that not even the
 -- last bit differs; they end as integers, half up.
 create schema if not exists segments;
@@ -56,7 +58,7 @@ comment on function segments.batch_rows is 'The ledger rows that count, of every
 -- Points of the window as they stood at each moment since the last review: the tier goes up at the highest of them.
 create function segments.batch_tier_points(as_of date, run int4 default 1, upto int8[] default null)
 returns table (customer_id text, points_now int8, points_high int8)
-language sql stable parallel safe as $$
+language sql stable parallel safe set jit = off as $$
     with rows as materialized (
         select customer_id, partition, "offset", seq, points, sale_day,
                least(as_of, max(event_day) over (partition by partition order by "offset", seq)) as clock_day
@@ -104,7 +106,7 @@ returns table (customer_id text, purchases int8, returns int8, points_earned int
                first_purchase date, last_purchase date, recency_days int4, frequency int8, monetary_minor int8,
                recent_minor int8, recent_count int8, prior_minor int8, prior_count int8, weeks_active int4, weeks int4,
                category_minor int8, category_entropy float8)
-language sql stable parallel safe as $$
+language sql stable parallel safe set jit = off as $$
     with rows as materialized (
         select * from segments.batch_rows(as_of, run, upto) where customer_id is not null
     ), totals as (
@@ -163,7 +165,7 @@ comment on function segments.batch_facts is
 create function segments.batch_thresholds(as_of date, run int4 default 1, upto int8[] default null, settings jsonb default null)
 returns table (day date, customers int8, rated int8, recency_cuts int8[], frequency_cuts int8[], monetary_cuts int8[],
                base int8, k int8, threshold_minor int8, categories int8, median_balance int8)
-language sql stable parallel safe as $$
+language sql stable parallel safe set jit = off as $$
     with sorted as (
         select count(*) as customers,
                count(*) filter (where frequency > 0) as rated,
@@ -196,7 +198,7 @@ comment on function segments.batch_thresholds is
 create function segments.batch_clv(as_of date, run int4 default 1, upto int8[] default null, settings jsonb default null)
 returns table (customer_id text, trajectory float8, engagement float8, breadth float8, points float8, gate float8,
                trajectory_milli int8, engagement_milli int8, breadth_milli int8, points_milli int8, potential int4)
-language sql stable parallel safe as $$
+language sql stable parallel safe set jit = off as $$
     with scale as materialized (
         select least(8, categories)::float8 as categories, (10 * median_balance)::float8 as balance, s.*
           from segments.batch_thresholds(as_of, run, upto, settings),
@@ -250,7 +252,7 @@ returns table (customer_id text, purchases int8, returns int8, points_earned int
                recency_score int4, frequency_score int4, monetary_score int4, rfm text,
                high_spender bool, at_risk bool, tier_points int8, tier text,
                clv int4, clv_trajectory_milli int8, clv_engagement_milli int8, clv_breadth_milli int8, clv_points_milli int8)
-language sql stable parallel safe as $$
+language sql stable parallel safe set jit = off as $$
     with cuts as materialized (
         select t.*, s.*
           from segments.batch_thresholds(as_of, run, upto, settings) as t,
@@ -278,3 +280,44 @@ language sql stable parallel safe as $$
       join segments.batch_clv(as_of, run, upto, settings) as c using (customer_id)
 $$;
 comment on function segments.batch_standing is 'Standing on a day, one row per customer with a ledger row: what `segment` must have come to.';
+
+-- What `lens report` says of standing, as one JSON object: of the stream as it stands, or by batch of any day. Both
+-- have the same keys.
+create function segments.report(run int4) returns jsonb language sql stable set jit = off as $$
+    with standing as materialized (
+        select tier, coalesce(nullif(rfm_segment, ''), 'NONE') as rfm, high_spender, at_risk
+          from segments.customer_standing where run_id = run
+    ), epoch as (
+        select * from segments.thresholds where run_id = run order by version desc limit 1
+    )
+    select jsonb_build_object(
+        'as_of', (select as_of_day from segments.owner where run_id = run),
+        'high_spender', jsonb_build_object(
+            'base', coalesce((select base from epoch), 0), 'k', coalesce((select k from epoch), 0),
+            'threshold_minor', (select threshold_minor from epoch),
+            'members', (select count(*) from standing where high_spender)),
+        'at_risk', (select count(*) from standing where at_risk),
+        'tiers', (select jsonb_object_agg(name, coalesce(n, 0)) from unnest(array['BRONZE', 'SILVER', 'GOLD']) as name
+                    left join (select tier as name, count(*) as n from standing group by tier) as counted using (name)),
+        'segments', (select coalesce(jsonb_object_agg(rfm, n), '{}')
+                       from (select rfm, count(*) as n from standing group by rfm) as counted))
+$$;
+
+create function segments.batch_report(as_of date, run int4 default 1, settings jsonb default null) returns jsonb
+language sql stable set jit = off as $$
+    with standing as materialized (
+        select tier, rfm, high_spender, at_risk from segments.batch_standing(as_of, run, null, settings)
+    )
+    select jsonb_build_object(
+        'as_of', as_of,
+        'high_spender', (select jsonb_build_object('base', base, 'k', k, 'threshold_minor', threshold_minor,
+                                                   'members', (select count(*) from standing where high_spender))
+                           from segments.batch_thresholds(as_of, run, null, settings)),
+        'at_risk', (select count(*) from standing where at_risk),
+        'tiers', (select jsonb_object_agg(name, coalesce(n, 0)) from unnest(array['BRONZE', 'SILVER', 'GOLD']) as name
+                    left join (select tier as name, count(*) as n from standing group by tier) as counted using (name)),
+        'segments', (select coalesce(jsonb_object_agg(rfm, n), '{}')
+                       from (select rfm, count(*) as n from standing group by rfm) as counted))
+$$;
+comment on function segments.report is 'Standing in numbers, as the stream has it.';
+comment on function segments.batch_report is 'Standing in numbers on any day, by batch.';

@@ -3,6 +3,7 @@ language that reads the imported files."""
 
 import collections
 import datetime
+import json
 
 import pytest
 
@@ -38,10 +39,11 @@ def places(stack) -> dict:
     return {(kind, number): (partition, offset, seq) for kind, number, partition, offset, seq in rows}
 
 
-def assert_same(stack, postings, day, upto=None):
-    expected = standing_oracle.Day(postings, datetime.date.fromisoformat(day), upto)
-    assert thresholds(stack, day, upto) == expected.thresholds, day
-    found = standing(stack, day, upto)
+def assert_same(stack, postings, day, upto=None, settings=None, oracle_settings=None):
+    expected = standing_oracle.Day(postings, datetime.date.fromisoformat(day), upto, oracle_settings)
+    if settings is None:
+        assert thresholds(stack, day, upto) == expected.thresholds, day
+    found = standing(stack, day, upto, settings)
     for customer_id, columns in expected.standing.items():
         wrong = {name: (found[customer_id][name], columns[name]) for name in COLUMNS
                  if customer_id in found and found[customer_id][name] != columns[name]}
@@ -142,6 +144,33 @@ def test_a_recorded_vector_of_offsets_decides_what_was_known(generated):
     for day in ("2024-08-07", "2025-03-17"):
         some = assert_same(generated, generated.postings, day, part)
         assert some.thresholds != standing_oracle.Day(generated.postings, datetime.date.fromisoformat(day)).thresholds
+
+
+def test_other_settings_decide_otherwise(generated):
+    given = {"silver_points": 100, "gold_points": 300, "at_risk_days": 10, "high_spender_percent": 33, "clv_trajectory": 40,
+             "clv_engagement": 5, "clv_breadth": 15, "clv_points": 40, "gate_days": 7, "gate_half_days": 20}
+    weights = tuple(given[f"clv_{name}"] for name in ("trajectory", "engagement", "breadth", "points"))
+    assert_same(generated, generated.postings, "2025-03-17", None, json.dumps(given), {**given, "weights": weights})
+
+
+def test_the_report_of_a_day_is_that_of_its_customers(retail):
+    report = retail.lens("report", "--as-of", "2011-02-28")
+    assert report["as_of"] == "2011-02-28"
+    assert report["high_spender"] == {"base": figures.RETAIL_WITH_SPEND, "k": figures.RETAIL_HIGH_SPENDERS,
+                                      "threshold_minor": figures.RETAIL_THRESHOLD, "members": figures.RETAIL_HIGH_SPENDERS}
+    assert report["at_risk"] == figures.RETAIL_AT_RISK
+    expected = standing_oracle.Day(retail.postings, datetime.date(2011, 2, 28)).standing.values()
+    assert report["tiers"] == dict(collections.Counter(s["tier"] for s in expected))
+    assert report["segments"] == dict(collections.Counter(s["rfm"] for s in expected))
+    before = retail.lens("report", "--as-of", "1999-12-31")
+    assert before["high_spender"] == {"base": 0, "k": 0, "threshold_minor": None, "members": 0}
+    assert before["tiers"] == {"BRONZE": 0, "SILVER": 0, "GOLD": 0} and before["at_risk"] == 0 and before["segments"] == {}
+
+
+@pytest.mark.parametrize("day", ("yesterday", "2011-02-29", "0000001230d", "2011-02-28T00:00:00Z", ""))
+def test_what_is_no_day_is_refused(retail, day):
+    refused = retail.run("report", "--as-of", day)
+    assert refused.returncode == 2 and "--as-of" in refused.stderr
 
 
 def test_all_cells_have_one_name(generated):
