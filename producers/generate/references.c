@@ -124,7 +124,15 @@ static enum ll_status write_customers(struct writing *writing, bool defects)
                                              .source = writing->source } };
         status = write_one(writing, &event, event.customer.customer_id, codes, "customer_unreachable");
     }
-    return status;
+    if (status != LL_OK || !defects || !writing->options->topics)
+        return status; /* in a file it is no row of the profile: import refuses it */
+    const struct event nameless = { .kind = EVENT_CUSTOMER,
+                                    .customer = { .customer_id = TEXT(""),
+                                                  .effective_from_ms = world->customers[0].since_ms,
+                                                  .name = TEXT("Nobody"),
+                                                  .source = writing->source } };
+    return write_one(writing, &nameless, nameless.customer.customer_id, code_bit(CODE_REFERENCE_ID_MISSING),
+                     "customer_without_id");
 }
 
 static enum ll_status write_promotion(struct writing *writing, const struct world_promotion *promotion)

@@ -206,6 +206,8 @@ static void write_head(FILE *file, const struct made *made, enum made_damage dam
             : damage == DAMAGE_ENCODING ? "caf\xe9"
             : damage == DAMAGE_COLUMNS  ? ",one,more"
                                         : "");
+    for (int i = 0; damage == DAMAGE_LONG_TEXT && i <= EVENT_TEXT_SIZE_MAX; i++)
+        putc('+', file);
 }
 
 static void write_line(FILE *file, const struct made *made, const struct made_line *line,

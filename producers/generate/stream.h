@@ -33,6 +33,7 @@ enum made_damage {
     DAMAGE_PRICE_TEXT,
     DAMAGE_PRICE_SCALE,
     DAMAGE_QUANTITY_TEXT,
+    DAMAGE_LONG_TEXT,
     DAMAGE_NO_HEADER, /* the header row is left out */
     /* of a frame */
     DAMAGE_FRAME_SHORT,

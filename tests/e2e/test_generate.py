@@ -61,6 +61,8 @@ def rows_of(path):
         elif len(cells) != ID_COLUMNS[name]:
             codes.add("CSV_COLUMNS")
             readable = False
+        elif any(len(cell.encode()) > 1024 for cell in cells):
+            codes.add("CSV_LIMIT")
         yield Line(number, cells, codes, readable)
 
 
