@@ -17,7 +17,7 @@
 static const char *const names[STACK_SERVICE_COUNT] = {
     [STACK_REDIS] = "redis",       [STACK_POSTGRES] = "postgres", [STACK_KAFKA] = "kafka",
     [STACK_VALIDATE] = "validate", [STACK_ACCRUE] = "accrue",     [STACK_RELAY] = "relay",
-    [STACK_NOTIFY] = "notify",
+    [STACK_SEGMENT] = "segment",   [STACK_NOTIFY] = "notify",
 };
 
 const char *stack_name(enum stack_service service)
@@ -187,6 +187,7 @@ enum ll_status stack_ask(const struct stack *stack, enum stack_service service, 
     case STACK_VALIDATE:
     case STACK_ACCRUE:
     case STACK_RELAY:
+    case STACK_SEGMENT:
     case STACK_NOTIFY:
         return readyz_ask(stack->config, names[service], timeout_ms, err);
     case STACK_SERVICE_COUNT:

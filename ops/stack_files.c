@@ -285,6 +285,7 @@ static const struct template templates[] = {
     { "process/run", "service/validate/run", 0755, STACK_VALIDATE },
     { "process/run", "service/accrue/run", 0755, STACK_ACCRUE },
     { "process/run", "service/relay/run", 0755, STACK_RELAY },
+    { "process/run", "service/segment/run", 0755, STACK_SEGMENT },
     { "process/run", "service/notify/run", 0755, STACK_NOTIFY },
 };
 

@@ -15,7 +15,7 @@ BIN = pathlib.Path(os.environ.get("LENS_BIN", ROOT / "build" / "bin"))
 DATA = pathlib.Path(os.environ.get("LENS_DATA", ROOT.parent / "shared" / "data"))
 
 SERVICES = ("redis", "postgres", "kafka")
-PROCESSES = ("validate", "accrue", "relay", "notify")
+PROCESSES = ("validate", "accrue", "relay", "segment", "notify")
 _REPORT = re.compile(r"ERROR: [A-Z][A-Za-z]*Sanitizer|runtime error:|event=crashed")
 
 
