@@ -229,23 +229,6 @@ int32_t codec_own_id(const struct codec *codec, enum event_kind kind)
     return codec->own[kind].id;
 }
 
-enum ll_status codec_register(struct codec *codec, enum event_kind kind, const char *subject,
-                              struct ll_err *err)
-{
-    struct own *own = &codec->own[kind];
-    int32_t id;
-    if (codec->registry == NULL)
-        return LL_OK;
-    enum ll_status status = registry_register(codec->registry, subject, own->json, &id, err);
-    if (status != LL_OK)
-        return status;
-    if (bind_of(kind) != NULL)
-        status = codec_add_writer(codec, id, kind, own->json, strlen(own->json), err);
-    if (status == LL_OK)
-        own->id = id;
-    return status;
-}
-
 struct codec_scratch *codec_scratch_new(void)
 {
     struct codec_scratch *scratch = malloc(sizeof *scratch);

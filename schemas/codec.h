@@ -59,8 +59,3 @@ int32_t codec_own_id(const struct codec *codec, enum event_kind kind);
  * registry's schema of a name that is none of ours. Errors as codec_read, for the frame and the id. */
 enum ll_status codec_kind(struct codec *codec, struct text value, enum event_kind *ret, enum code *ret_code,
                           struct ll_err *err);
-
-/* Makes the registry's id our own id of a kind, registering our schema under the subject ("<topic>-value", or where a topic
- * carries two kinds "<topic>-lens.<kind>") if it is not. Without a registry: LL_OK, the local id stays. LL_RETRY: it does
- * not answer; LL_POISON: it refuses. */
-enum ll_status codec_register(struct codec *codec, enum event_kind kind, const char *subject, struct ll_err *err);

@@ -70,7 +70,6 @@ enum code_scope { CODE_FRAME, CODE_ROW, CODE_FIELD, CODE_RECORD, CODE_REFERENCE,
     X(DUPLICATE_CONFLICT, REJECT, POINTS, "the identity was accepted before with other content", "compare both (lens ledger); give the new one its own id") \
     X(ORPHAN_RETURN, REJECT, POINTS, "the sale of a return did not come within the holding time", "send the sale, then lens dlq redrive") \
     X(RETURN_CUSTOMER, REJECT, POINTS, "a return names another customer than its sale", "correct the customer, then lens dlq redrive") \
-    X(RETURN_OF_RETURN, REJECT, POINTS, "a return or void names something that is no sale", "name the sale, then lens dlq redrive") \
     X(POINTS_OVERFLOW, REJECT, POINTS, "the points do not fit into their limit", "look for corrupt amounts or rules") \
     X(RULES_MISSING, WARN, POINTS, "no rule set was in force at the event's time: it earned nothing", "publish rules that begin earlier: lens rules publish") \
     X(REFUND_EXCESS, WARN, POINTS, "more was refunded than the sale holds: clamped at the sale", "look at the sale's returns (lens ledger)") \

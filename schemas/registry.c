@@ -21,7 +21,6 @@ struct answer {
 
 struct registry {
     CURL *curl;
-    struct curl_slist *headers;
     struct clock_source clock;
     char base[URL_SIZE];  /* no slash at its end */
     char shown[URL_SIZE]; /* the same without user and password */
@@ -72,15 +71,13 @@ enum ll_status registry_open(const char *url, int64_t timeout_ms, struct clock_s
         registry->base[size - 1] = '\0';
     hide_password(registry->base, registry->shown);
 
-    registry->headers = curl_slist_append(NULL, "Content-Type: application/vnd.schemaregistry.v1+json");
     registry->curl = curl_easy_init();
-    if (registry->headers == NULL || registry->curl == NULL)
+    if (registry->curl == NULL)
         abort();
     curl_easy_setopt(registry->curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(registry->curl, CURLOPT_PROTOCOLS_STR, "http,https");
     curl_easy_setopt(registry->curl, CURLOPT_TIMEOUT_MS, (long)timeout_ms);
     curl_easy_setopt(registry->curl, CURLOPT_CONNECTTIMEOUT_MS, (long)timeout_ms);
-    curl_easy_setopt(registry->curl, CURLOPT_HTTPHEADER, registry->headers);
     curl_easy_setopt(registry->curl, CURLOPT_WRITEFUNCTION, keep_answer);
     curl_easy_setopt(registry->curl, CURLOPT_ERRORBUFFER, registry->problem);
     *ret = registry;
@@ -92,15 +89,12 @@ void registry_close(struct registry *registry)
     if (registry == NULL)
         return;
     curl_easy_cleanup(registry->curl);
-    curl_slist_free_all(registry->headers);
     free(registry);
     curl_global_cleanup();
 }
 
-/* GET, or POST of body, to base/path. LL_OK: there is an HTTP answer, whatever it says. The caller frees its
- * data. */
-static enum ll_status ask(struct registry *registry, const char *path, const char *body, struct answer *ret,
-                          struct ll_err *err)
+/* GET of base/path. LL_OK: there is an HTTP answer, whatever it says. The caller frees its data. */
+static enum ll_status ask(struct registry *registry, const char *path, struct answer *ret, struct ll_err *err)
 {
     char url[2 * URL_SIZE];
     *ret = (struct answer){0};
@@ -108,10 +102,6 @@ static enum ll_status ask(struct registry *registry, const char *path, const cha
     snprintf(url, sizeof url, "%s/%s", registry->base, path);
     curl_easy_setopt(registry->curl, CURLOPT_URL, url);
     curl_easy_setopt(registry->curl, CURLOPT_WRITEDATA, ret);
-    if (body != NULL)
-        curl_easy_setopt(registry->curl, CURLOPT_POSTFIELDS, body);
-    else
-        curl_easy_setopt(registry->curl, CURLOPT_HTTPGET, 1L);
 
     CURLcode result = curl_easy_perform(registry->curl);
     if (result == CURLE_OK) {
@@ -134,13 +124,6 @@ static enum ll_status odd_answer(const struct registry *registry, const char *pa
                                          : "";
     return ll_fail(err, LL_RETRY, "the schema registry answers HTTP %ld to %s/%s%s", http, registry->shown,
                    path, hint);
-}
-
-/* What the registry says about itself, safe to print, cut short. */
-static const char *message_of(const json_t *json)
-{
-    const char *message = json_string_value(json_object_get(json, "message"));
-    return message != NULL ? message : "no reason given";
 }
 
 static struct unknown *unknown_slot(struct registry *registry, int32_t id)
@@ -183,7 +166,7 @@ enum ll_status registry_schema(struct registry *registry, int32_t id, char **ret
     if (unknown->id == id && now_ms < unknown->until_ms)
         return say_unknown(registry, id, ret_code, err);
     snprintf(path, sizeof path, "schemas/ids/%d", id);
-    enum ll_status status = ask(registry, path, NULL, &answer, err);
+    enum ll_status status = ask(registry, path, &answer, err);
     if (status != LL_OK)
         return status;
 
@@ -198,37 +181,5 @@ enum ll_status registry_schema(struct registry *registry, int32_t id, char **ret
     }
     json_decref(json);
     free(answer.data);
-    return status;
-}
-
-enum ll_status registry_register(struct registry *registry, const char *subject, const char *schema_json,
-                                 int32_t *ret_id, struct ll_err *err)
-{
-    char path[URL_SIZE];
-    struct answer answer;
-    char *escaped = curl_easy_escape(registry->curl, subject, 0);
-    json_t *request = json_pack("{s:s}", "schema", schema_json);
-    char *body = request == NULL ? NULL : json_dumps(request, JSON_COMPACT);
-    if (escaped == NULL || body == NULL)
-        abort();
-    snprintf(path, sizeof path, "subjects/%.512s/versions", escaped);
-
-    enum ll_status status = ask(registry, path, body, &answer, err);
-    if (status == LL_OK) {
-        json_t *json = json_loadb(answer.data == NULL ? "" : answer.data, answer.size, 0, NULL);
-        json_int_t id = json_integer_value(json_object_get(json, "id"));
-        if (answer.http == 409 || answer.http == 422)
-            status = ll_fail(err, LL_POISON, "the schema registry refuses %s (HTTP %ld): %.160s", subject,
-                             answer.http, message_of(json));
-        else if (answer.http != 200 || id <= 0 || id > INT32_MAX)
-            status = odd_answer(registry, path, answer.http, err);
-        else
-            *ret_id = (int32_t)id;
-        json_decref(json);
-        free(answer.data);
-    }
-    free(body);
-    json_decref(request);
-    curl_free(escaped);
     return status;
 }

@@ -34,8 +34,3 @@ void registry_close(struct registry *registry);
 /* The schema's JSON text; the caller frees it. *ret_code is set with LL_POISON. */
 enum ll_status registry_schema(struct registry *registry, int32_t id, char **ret_json, enum code *ret_code,
                                struct ll_err *err);
-
-/* Registers the schema, or finds it registered, under a subject. LL_POISON: the registry refuses it (409: not
- * compatible with the subject's versions, 422: not valid). */
-enum ll_status registry_register(struct registry *registry, const char *subject, const char *schema_json,
-                                 int32_t *ret_id, struct ll_err *err);

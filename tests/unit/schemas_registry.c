@@ -303,39 +303,6 @@ Test(registry, a_kind_is_told_by_our_names_and_by_no_others)
     free(own);
 }
 
-Test(registry, ours_are_registered_and_written_under_the_registrys_id)
-{
-    struct event event = {.kind = EVENT_CONTROL, .control = {CONTROL_TICK, 0, 5}};
-    static struct kit_bytes want, got;
-    struct ll_err err = {.text = ""};
-    enum code code;
-    answer(200, "{\"id\":42}");
-    cr_assert_eq(codec_register(codec, EVENT_CONTROL, "transactions.valid-lens.control", &err), LL_OK, "%s",
-                 err.text);
-    cr_expect_str_eq(server.answers->path,
-                     "POST /apis/ccompat/v7/subjects/transactions.valid-lens.control/versions HTTP/1.1");
-    cr_expect_not_null(strstr(server.answers->body, "\\\"name\\\": \\\"control_kind\\\""), "%s",
-                       server.answers->body);
-    cr_expect_eq(codec_own_id(codec, EVENT_CONTROL), 42);
-
-    kit_value(&want, 42, "1 0 5");
-    got.size = codec_write(codec, &event, got.data, sizeof got.data);
-    cr_expect(text_equal(kit_text(&got), kit_text(&want)));
-    cr_expect_eq(codec_read(codec, EVENT_CONTROL, kit_text(&got), scratch, &event, &code, &err), LL_OK, "%s",
-                 err.text);
-}
-
-Test(registry, what_it_refuses_to_register_is_told)
-{
-    struct ll_err err = {.text = ""};
-    answer(409, "{\"error_code\":409,\"message\":\"Schema being registered is incompatible\"}");
-    cr_expect_eq(codec_register(codec, EVENT_CONTROL, "s", &err), LL_POISON);
-    cr_expect_not_null(strstr(err.text, "being registered is incompatible"), "%s", err.text);
-    answer(500, "");
-    cr_expect_eq(codec_register(codec, EVENT_CONTROL, "s", &err), LL_RETRY);
-    cr_expect_eq(codec_own_id(codec, EVENT_CONTROL), 1003);
-}
-
 Test(registry, an_id_that_means_two_schemas_stops_the_start)
 {
     struct codec *other = NULL;
