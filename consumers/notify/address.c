@@ -72,19 +72,27 @@ struct text address_domain(struct text address)
     return (struct text){ at + 1, address.size - (uint32_t)(at + 1 - address.data) };
 }
 
+struct text text_cut(struct text text, uint32_t size_max)
+{
+    uint32_t size = text.size;
+    if (size > size_max)
+        for (size = size_max; size > 0 && ((unsigned char)text.data[size] & 0xc0) == 0x80;)
+            size--;
+    return (struct text){ text.data, size };
+}
+
 /* Control characters, line ends above all, become blanks; runs of blanks one; none at the ends. Returns the size. */
 static size_t flatten(struct text text, char to[TEXT_BYTES_MAX])
 {
     size_t size = 0;
-    for (uint32_t at = 0; at < text.size && size < TEXT_BYTES_MAX; at++) {
+    text = text_cut(text, TEXT_BYTES_MAX);
+    for (uint32_t at = 0; at < text.size; at++) {
         unsigned char c = (unsigned char)text.data[at];
         bool is_blank = c <= 0x20 || c == 0x7f;
         if (is_blank && (size == 0 || to[size - 1] == ' '))
             continue;
         to[size++] = is_blank ? ' ' : (char)c;
     }
-    while (size > 0 && ((unsigned char)to[size - 1] & 0xc0) == 0x80 && text.size > size) /* cut within a character */
-        size--;
     while (size > 0 && to[size - 1] == ' ')
         size--;
     return size;

@@ -17,6 +17,9 @@ bool address_valid(struct text address);
 /* Behind the '@' of a valid one. */
 struct text address_domain(struct text address);
 
+/* At most so many bytes, and no character of UTF-8 cut in two. */
+struct text text_cut(struct text text, uint32_t size_max);
+
 /* "Name: text" CR LF, for free text: a Subject. Control characters become blanks; what is not plain ASCII, or would be read as an
  * encoded word, is one or more encoded words (UTF-8, base64) that never cut a character; lines have at most 78 characters where a blank lets them, 998 always. */
 void header_write_text(FILE *to, const char *name, struct text text);

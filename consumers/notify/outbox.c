@@ -1,5 +1,6 @@
 #include "consumers/notify/outbox.h"
 
+#include "consumers/notify/address.h"
 #include "consumers/notify/mime.h"
 #include "runtime/log.h"
 
@@ -158,11 +159,6 @@ static void fill(const struct outbox *outbox, const json_t *row, struct filling 
     fill_number(to, FIELD_RECENCY, int_at(facts, "recency_days"));
 }
 
-static struct text no_more_than(struct text text, uint32_t size)
-{
-    return (struct text){ text.data, text.size < size ? text.size : size };
-}
-
 /* The letter's bytes; its subject comes back too. */
 static char *write_letter(const struct outbox *outbox, const json_t *row, const struct letter_kind *kind, size_t *ret_size,
                           char **ret_subject)
@@ -184,9 +180,9 @@ static char *write_letter(const struct outbox *outbox, const json_t *row, const 
         .date_ms = wall_ms(outbox),
         .from_name = text_of(from_name),
         .from_address = text_of(outbox->config->notify.from_address),
-        .to_name = no_more_than(text_at(row, "name"), 200),
+        .to_name = text_cut(text_at(row, "name"), 200),
         .to_address = text_at(row, "email"),
-        .subject = no_more_than((struct text){ subject, (uint32_t)subject_size }, 500),
+        .subject = text_cut((struct text){ subject, (uint32_t)subject_size }, 500),
         .text = { text, (uint32_t)text_size },
         .html = { html, (uint32_t)html_size },
         .unsubscribe_url = text_of(filling.url),

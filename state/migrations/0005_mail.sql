@@ -197,19 +197,20 @@ create function mail.take_letters(run int4, given jsonb, now_at timestamptz) ret
 declare
     added int8;
 begin
-    with g as (select mail.id(run, l.customer, l.letter, l.transition) as letter_id, l.*
+    with g as (select mail.id(run, l.customer, l.letter, l.transition) as letter_id, l.*,
+                      row_number() over (partition by l.customer, l.letter, l.transition) as copy
                  from jsonb_to_recordset(given) as l(customer text, letter text, class text, list text, transition text, facts jsonb,
                                                      points int8, happened int8, due int8, state text, reason text, digest bool)),
          once as (insert into mail.letters as m (run_id, letter_id, customer_id, letter, class, list, transition, facts, points,
                                                  happened_at, noted_at, due_at, state, reason, decided_at)
                   select run, letter_id, customer, letter, class, list, transition, facts, points, mail.at(happened), now_at,
                          mail.at(due), state, reason, case when state <> 'waiting' then now_at end
-                    from g where not digest
+                    from g where not digest and copy = 1
                   on conflict (run_id, letter_id) do nothing
                   returning letter_id),
          again as (insert into mail.decisions (run_id, letter_id, at, verdict, reason, detail)
                    select run, letter_id, now_at, 'dropped', 'ALREADY_SENT', 'the same transition came again'
-                     from g where not digest and letter_id not in (select letter_id from once))
+                     from g where not digest and (copy > 1 or letter_id not in (select letter_id from once)))
     select count(*) into added from once;
     -- A day's letter grows until its day is over.
     insert into mail.letters as m (run_id, letter_id, customer_id, letter, class, list, transition, facts, points, happened_at, noted_at,
