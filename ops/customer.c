@@ -4,6 +4,7 @@
 #include "ops/ledger_rows.h"
 #include "ops/options.h"
 #include "ops/reach.h"
+#include "ops/segments_one.h"
 #include "ops/table.h"
 #include "runtime/clock.h"
 
@@ -75,7 +76,8 @@ static enum ll_status read_both(struct lens *lens, struct postgres *postgres, st
     return status;
 }
 
-static int print(struct lens *lens, const char *id, const struct account *a, const struct postgres_rows *rows)
+static int print(struct lens *lens, const char *id, const struct account *a, const struct postgres_rows *rows,
+                 const json_t *standing)
 {
     bool agree = a->redis_found && a->redis_current && a->redis_balance == a->balance;
     int64_t spendable = a->balance > 0 ? a->balance : 0;
@@ -90,6 +92,7 @@ static int print(struct lens *lens, const char *id, const struct account *a, con
         json_object_set_new(to, "stores_agree", json_boolean(agree));
         json_object_set_new(to, "last_event", event_json_time(a->last_event_ms));
         json_object_set_new(to, "ledger", ledger_rows_json(rows));
+        json_object_set_new(to, "standing", standing == NULL ? json_null() : json_deep_copy(standing));
         int code = lens_print_json(lens, to);
         return code != LENS_DONE || agree ? code : LENS_BAD;
     }
@@ -114,6 +117,10 @@ static int print(struct lens *lens, const char *id, const struct account *a, con
     if (!a->redis_found)
         printf("  Redis has no balance of this customer: see `lens status`, then `lens verify`\n");
     fputc('\n', stdout);
+    if (standing != NULL) {
+        segments_one_print(lens, standing, 2);
+        fputc('\n', stdout);
+    }
     ledger_rows_print(lens, rows, false);
     return agree ? LENS_DONE : LENS_BAD;
 }
@@ -124,6 +131,7 @@ static int show(struct lens *lens, const char *id, int64_t limit)
     struct postgres *postgres = NULL;
     struct redis *redis = NULL;
     struct postgres_rows *rows = NULL;
+    json_t *standing = NULL;
     struct account account = { 0 };
     bool found = false;
     int code = reach_postgres(lens, &postgres);
@@ -137,8 +145,11 @@ static int show(struct lens *lens, const char *id, int64_t limit)
         code = lens_end(lens, ledger_rows_find(lens, postgres, LEDGER_BY_CUSTOMER, id, limit, &rows, &err),
                         &err);
         if (code == LENS_DONE)
-            code = print(lens, id, &account, rows);
+            code = lens_end(lens, segments_one_read(lens, postgres, id, &standing, &err), &err);
+        if (code == LENS_DONE)
+            code = print(lens, id, &account, rows, standing);
     }
+    json_decref(standing);
     if (rows != NULL)
         postgres_rows_free(rows);
     if (redis != NULL)

@@ -1,10 +1,12 @@
 #include "ops/verbs.h"
 
+#include "ops/segments_one.h"
 #include "ops/table.h"
 #include "schemas/codes.h"
 
 #include <getopt.h>
 #include <stdio.h>
+#include <string.h>
 #include <strings.h>
 
 static const char *severity_name(const struct code_info *info)
@@ -55,8 +57,11 @@ int verb_explain(struct lens *lens, int argc, char **argv)
         return lens_usage(lens, "there are no options of its own");
     if (optind == argc)
         return explain_all(lens);
+    if (optind + 2 == argc && strcmp(argv[optind], "segment") == 0)
+        return lens->config_err.text[0] != '\0' ? lens_usage(lens, "%s", lens->config_err.text)
+                                                : segments_one_explain(lens, argv[optind + 1]);
     if (optind + 1 != argc)
-        return lens_usage(lens, "one code at a time");
+        return lens_usage(lens, "one code at a time, or segment and a customer");
     const struct code_info *info = find_any_case(argv[optind]);
     if (info == NULL)
         return lens_usage(lens, "%s: there is no such code; `lens explain` lists all", argv[optind]);

@@ -33,7 +33,10 @@ static const struct verb verbs[] = {
       "letters: what went, what waits, what was held back and why", verb_mail, false },
     { "resume", "resume TOPIC[/PARTITION]...|all", "go on with a partition that was paused because too much was refused",
       verb_resume, false },
-    { "explain", "explain [CODE]", "what a code of refused records means, and what to do next", verb_explain, true },
+    { "segments", "segments [list] [--as-of DAY] | history ID [--limit N] | wait [--timeout S]",
+      "who is in what, now or as of a day; one customer's changes; wait until every ledger row is in", verb_segments, false },
+    { "explain", "explain [CODE] | segment ID",
+      "what a code of refused records means, and what to do next; why a customer stands where it does", verb_explain, true },
     { "rules", "rules check|publish FILE [--yes] | show [VERSION]", "check a rule set, publish it, show what is published", verb_rules, false },
     { "generate", "generate --out DIR [--seed N] [--days N] [--customers N] [--products N] [--stores N] [--sales N] [--start DATE]"
       " [--defects PERCENT] [--returns PERCENT] [--duplicates PERCENT] [--currency CODE] [--topics [--rate N]]",
@@ -117,7 +120,7 @@ static int load_config(struct lens *lens, const struct verb *verb, const struct 
     const char *file = common->config != NULL ? common->config : getenv("LENS_CONFIG");
     if (file != NULL && file[0] != '\0')
         setenv("LENS_CONFIG", realpath(file, absolute) != NULL ? absolute : file, 1);
-    if (config_load(NULL, &lens->config, &err) == LL_OK) {
+    if (config_load(NULL, &lens->config, &err) == LL_OK && config_as(&lens->config, "admin", &err) == LL_OK) {
         setenv("LENS_HOME", lens->config.home, 1);
         return LENS_DONE;
     }

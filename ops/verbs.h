@@ -24,4 +24,5 @@ int verb_generate(struct lens *lens, int argc, char **argv);
 int verb_import(struct lens *lens, int argc, char **argv);
 int verb_mail(struct lens *lens, int argc, char **argv);
 int verb_resume(struct lens *lens, int argc, char **argv);
+int verb_segments(struct lens *lens, int argc, char **argv);
 int verb_explain(struct lens *lens, int argc, char **argv);

@@ -17,9 +17,13 @@ struct segment_postgres {
     struct row_buffer sql;
 };
 
-static int64_t patience_ms(const struct segment_postgres *store) { return POSTGRES_PATIENCE * store->config.postgres.timeout_ms; }
+static int64_t patience_ms(const struct segment_postgres *store)
+{
+    return POSTGRES_PATIENCE * store->config.postgres.timeout_ms;
+}
 
-static enum store_reply run(struct segment_postgres *store, const char *doing, PGresult **ret, struct ll_err *err)
+static enum store_reply run(struct segment_postgres *store, const char *doing, PGresult **ret,
+                            struct ll_err *err)
 {
     return postgres_link_run(&store->link, store->sql.data, NULL, patience_ms(store), doing, ret, err);
 }
@@ -31,7 +35,10 @@ static int64_t number(const PGresult *result, int row, int column)
     return strtoll(PQgetvalue(result, row, column), NULL, 10);
 }
 
-static bool flag(const PGresult *result, int column) { return PQgetvalue(result, 0, column)[0] == 't'; }
+static bool flag(const PGresult *result, int column)
+{
+    return PQgetvalue(result, 0, column)[0] == 't';
+}
 
 /* ---- claim ---- */
 
@@ -51,14 +58,17 @@ static enum store_reply lock(struct segment_postgres *store, struct ll_err *err)
     return STORE_BUSY;
 }
 
-static enum store_reply claim_owner(struct segment_postgres *store, int64_t wall_ms, struct segment_owner *ret,
-                                    struct ll_err *err)
+static enum store_reply claim_owner(struct segment_postgres *store, int64_t wall_ms,
+                                    struct segment_owner *ret, struct ll_err *err)
 {
     PGresult *result = NULL;
     SAY(store,
-        "insert into segments.owner as o (run_id, epoch) values (%d, greatest(1, %lld)) on conflict (run_id) do update"
-        " set epoch = greatest(o.epoch + 1, excluded.epoch), updated_at = now() returning epoch, as_of_day is not null,"
-        " coalesce(as_of_day - date '1970-01-01', 0), is_closed, threshold_version, next_change, relayed_upto, settings",
+        "insert into segments.owner as o (run_id, epoch) values (%d, greatest(1, %lld)) on conflict (run_id) "
+        "do update"
+        " set epoch = greatest(o.epoch + 1, excluded.epoch), updated_at = now() returning epoch, as_of_day "
+        "is not null,"
+        " coalesce(as_of_day - date '1970-01-01', 0), is_closed, threshold_version, next_change, "
+        "relayed_upto, settings",
         store->config.program.run, (long long)wall_ms);
     enum store_reply reply = run(store, "claiming the standing", &result, err);
     if (reply != STORE_OK)
@@ -84,9 +94,11 @@ static enum store_reply read_parts(struct segment_postgres *store, struct segmen
     for (size_t at = 0; at < count; at++)
         parts[at] = (struct segment_part){ .partition = (int32_t)at, .row_offset = -1 };
     SAY(store,
-        "select partition, next_offset, row_offset, row_seq, (extract(epoch from clock) * 1000)::int8, clock_day is not null,"
+        "select partition, next_offset, row_offset, row_seq, (extract(epoch from clock) * 1000)::int8, "
+        "clock_day is not null,"
         " coalesce(clock_day - date '1970-01-01', 0), quiet_ticks, rows, ticks, repeated, anonymous"
-        " from segments.partitions where run_id = %d", store->config.program.run);
+        " from segments.partitions where run_id = %d",
+        store->config.program.run);
     enum store_reply reply = run(store, "reading where segment stands", &result, err);
     for (int row = 0; reply == STORE_OK && row < PQntuples(result); row++) {
         int64_t partition = number(result, row, 0);
@@ -112,8 +124,8 @@ static enum store_reply read_parts(struct segment_postgres *store, struct segmen
     return reply;
 }
 
-static enum store_reply segment_claim(void *self, int64_t wall_ms, struct segment_owner *ret, struct segment_part *parts,
-                                      size_t count, struct ll_err *err)
+static enum store_reply segment_claim(void *self, int64_t wall_ms, struct segment_owner *ret,
+                                      struct segment_part *parts, size_t count, struct ll_err *err)
 {
     struct segment_postgres *store = self;
     enum store_reply reply = postgres_link_open(&store->link, err);
@@ -155,9 +167,12 @@ static enum store_reply load_threshold(struct segment_postgres *store, const str
     PGresult *result = NULL;
     struct segment_threshold threshold;
     SAY(store,
-        "select version, day - date '1970-01-01', customers, rated, base, k, coalesce(threshold_minor, 0), members,"
-        " median_balance, categories, r_cuts[1], r_cuts[2], r_cuts[3], r_cuts[4], f_cuts[1], f_cuts[2], f_cuts[3],"
-        " f_cuts[4], m_cuts[1], m_cuts[2], m_cuts[3], m_cuts[4] from segments.thresholds where run_id = %d and version = %d",
+        "select version, day - date '1970-01-01', customers, rated, base, k, coalesce(threshold_minor, 0), "
+        "members,"
+        " median_balance, categories, r_cuts[1], r_cuts[2], r_cuts[3], r_cuts[4], f_cuts[1], f_cuts[2], "
+        "f_cuts[3],"
+        " f_cuts[4], m_cuts[1], m_cuts[2], m_cuts[3], m_cuts[4] from segments.thresholds where run_id = %d "
+        "and version = %d",
         store->config.program.run, owner->threshold_version);
     enum store_reply reply = run(store, "reading thresholds", &result, err);
     if (reply != STORE_OK)
@@ -197,8 +212,8 @@ static bool take_standing(void *arg, const char *bytes, size_t size)
     return !cursor.bad && to->standing(to->arg, customer_id, state);
 }
 
-static enum store_reply segment_load(void *self, const struct segment_owner *owner, const struct segment_loader *to,
-                                     struct ll_err *err)
+static enum store_reply segment_load(void *self, const struct segment_owner *owner,
+                                     const struct segment_loader *to, struct ll_err *err)
 {
     static const char doing[] = "loading the standing";
     struct segment_postgres *store = self;
@@ -206,14 +221,20 @@ static enum store_reply segment_load(void *self, const struct segment_owner *own
     enum store_reply reply = load_threshold(store, owner, to, err);
     if (reply != STORE_OK)
         return reply;
-    SAY(store, "copy (select category from segments.categories where run_id = %d order by category) to stdout (format binary)",
+    SAY(store,
+        "copy (select category from segments.categories where run_id = %d order by category) to stdout "
+        "(format binary)",
         store->config.program.run);
-    reply = postgres_link_copy(&store->link, store->sql.data, patience_ms(store), doing, take_category, &loader, err);
+    reply = postgres_link_copy(&store->link, store->sql.data, patience_ms(store), doing, take_category,
+                               &loader, err);
     if (reply != STORE_OK)
         return reply;
-    SAY(store, "copy (select customer_id, state from segments.customer_standing where run_id = %d) to stdout (format binary)",
+    SAY(store,
+        "copy (select customer_id, state from segments.customer_standing where run_id = %d) to stdout "
+        "(format binary)",
         store->config.program.run);
-    return postgres_link_copy(&store->link, store->sql.data, patience_ms(store), doing, take_standing, &loader, err);
+    return postgres_link_copy(&store->link, store->sql.data, patience_ms(store), doing, take_standing,
+                              &loader, err);
 }
 
 /* ---- commit ---- */
@@ -254,7 +275,8 @@ static enum store_reply copy_in(struct segment_postgres *store, const char *tabl
     int64_t deadline_ms = clock.steady_ms(clock.self) + patience_ms(store);
     while (PQflush(store->link.conn) > 0 || PQisBusy(store->link.conn)) {
         int64_t rest_ms = deadline_ms - clock.steady_ms(clock.self);
-        if (rest_ms <= 0 || (postgres_link_wait(&store->link, false, rest_ms) && PQconsumeInput(store->link.conn) == 0))
+        if (rest_ms <= 0 ||
+            (postgres_link_wait(&store->link, false, rest_ms) && PQconsumeInput(store->link.conn) == 0))
             return lost(store, table, err);
     }
     PGresult *result = PQgetResult(store->link.conn);
@@ -274,7 +296,8 @@ static enum store_reply copy_in(struct segment_postgres *store, const char *tabl
     return postgres_link_finish(&store->link, patience_ms(store), table, NULL, err);
 }
 
-static enum store_reply begin(struct segment_postgres *store, const struct segment_owner *owner, struct ll_err *err)
+static enum store_reply begin(struct segment_postgres *store, const struct segment_owner *owner,
+                              struct ll_err *err)
 {
     PGresult *result = NULL;
     char day[40] = "null";
@@ -284,10 +307,11 @@ static enum store_reply begin(struct segment_postgres *store, const struct segme
     if (settings == NULL)
         abort();
     SAY(store,
-        "begin; update segments.owner set as_of_day = %s, is_closed = %s, threshold_version = %d, next_change = %lld,"
+        "begin; update segments.owner set as_of_day = %s, is_closed = %s, threshold_version = %d, "
+        "next_change = %lld,"
         " settings = %s, updated_at = now() where run_id = %d and epoch = %lld returning 1",
-        day, owner->is_closed ? "true" : "false", owner->threshold_version, (long long)owner->next_change, settings,
-        store->config.program.run, (long long)owner->epoch);
+        day, owner->is_closed ? "true" : "false", owner->threshold_version, (long long)owner->next_change,
+        settings, store->config.program.run, (long long)owner->epoch);
     PQfreemem(settings);
     enum store_reply reply = run(store, "guarding the standing", &result, err);
     if (reply != STORE_OK)
@@ -301,7 +325,8 @@ static enum store_reply begin(struct segment_postgres *store, const struct segme
     return STORE_NOT_MINE;
 }
 
-static enum store_reply put_parts(struct segment_postgres *store, const struct segment_commit *commit, struct ll_err *err)
+static enum store_reply put_parts(struct segment_postgres *store, const struct segment_commit *commit,
+                                  struct ll_err *err)
 {
     if (commit->part_count == 0)
         return STORE_OK;
@@ -312,10 +337,12 @@ static enum store_reply put_parts(struct segment_postgres *store, const struct s
         if (part->has_day)
             snprintf(day, sizeof day, "date '1970-01-01' + %d", part->clock_day);
         ledger_say(&store->sql,
-                   "%s(%d,%d,%lld,%lld,%d,timestamptz 'epoch' + %lld * interval '1 millisecond',%s,%d,%lld,%lld,%lld,%lld)",
-                   at == 0 ? "" : ",", store->config.program.run, part->partition, (long long)part->next_offset,
-                   (long long)part->row_offset, part->row_seq, (long long)part->clock_ms, day, part->quiet_ticks,
-                   (long long)part->rows, (long long)part->ticks, (long long)part->repeated, (long long)part->anonymous);
+                   "%s(%d,%d,%lld,%lld,%d,timestamptz 'epoch' + %lld * interval '1 "
+                   "millisecond',%s,%d,%lld,%lld,%lld,%lld)",
+                   at == 0 ? "" : ",", store->config.program.run, part->partition,
+                   (long long)part->next_offset, (long long)part->row_offset, part->row_seq,
+                   (long long)part->clock_ms, day, part->quiet_ticks, (long long)part->rows,
+                   (long long)part->ticks, (long long)part->repeated, (long long)part->anonymous);
     }
     ledger_say(&store->sql,
                " on conflict (run_id, partition) do update set next_offset = excluded.next_offset,"
@@ -332,7 +359,8 @@ static enum store_reply put_categories(struct segment_postgres *store, const str
         return STORE_OK;
     SAY(store, "insert into segments.categories values ");
     for (size_t at = 0; at < commit->category_count; at++) {
-        char *name = PQescapeLiteral(store->link.conn, commit->categories[at].data, commit->categories[at].size);
+        char *name =
+            PQescapeLiteral(store->link.conn, commit->categories[at].data, commit->categories[at].size);
         if (name == NULL)
             return lost(store, "a category's name", err);
         ledger_say(&store->sql, "%s(%d,%s)", at == 0 ? "" : ",", store->config.program.run, name);
@@ -349,13 +377,18 @@ static enum store_reply put_standing(struct segment_postgres *store, const struc
     if (reply != STORE_OK || commit->standing->rows == 0)
         return reply;
     SAY(store,
-        "insert into segments.customer_standing (%s) select %s from segment_in on conflict (run_id, customer_id) do update set"
-        " as_of_day = excluded.as_of_day, threshold_version = excluded.threshold_version, recency_days = excluded.recency_days,"
-        " frequency = excluded.frequency, monetary_minor = excluded.monetary_minor, r = excluded.r, f = excluded.f,"
+        "insert into segments.customer_standing (%s) select %s from segment_in on conflict (run_id, "
+        "customer_id) do update set"
+        " as_of_day = excluded.as_of_day, threshold_version = excluded.threshold_version, recency_days = "
+        "excluded.recency_days,"
+        " frequency = excluded.frequency, monetary_minor = excluded.monetary_minor, r = excluded.r, f = "
+        "excluded.f,"
         " m = excluded.m, rfm_segment = excluded.rfm_segment, points_balance = excluded.points_balance,"
         " tier = excluded.tier, tier_points = excluded.tier_points, high_spender = excluded.high_spender,"
-        " at_risk = excluded.at_risk, clv_potential = excluded.clv_potential, clv_trajectory = excluded.clv_trajectory,"
-        " clv_engagement = excluded.clv_engagement, clv_breadth = excluded.clv_breadth, clv_points = excluded.clv_points,"
+        " at_risk = excluded.at_risk, clv_potential = excluded.clv_potential, clv_trajectory = "
+        "excluded.clv_trajectory,"
+        " clv_engagement = excluded.clv_engagement, clv_breadth = excluded.clv_breadth, clv_points = "
+        "excluded.clv_points,"
         " last_day = excluded.last_day, first_day = excluded.first_day, change_count = excluded.change_count,"
         " state = excluded.state; truncate segment_in",
         segment_standing_columns, segment_standing_columns);
@@ -402,8 +435,8 @@ static bool take_change(void *arg, const char *bytes, size_t size)
     return true;
 }
 
-static enum store_reply segment_changes(void *self, int64_t from, int64_t limit, segment_change_row_fn *each, void *arg,
-                                        struct ll_err *err)
+static enum store_reply segment_changes(void *self, int64_t from, int64_t limit, segment_change_row_fn *each,
+                                        void *arg, struct ll_err *err)
 {
     struct segment_postgres *store = self;
     struct reading reading = { each, arg };
@@ -412,18 +445,19 @@ static enum store_reply segment_changes(void *self, int64_t from, int64_t limit,
         return STORE_DOWN;
     }
     SAY(store,
-        "copy (select %s from segments.changes where run_id = %d and change_no >= %lld order by change_no limit %lld)"
+        "copy (select %s from segments.changes where run_id = %d and change_no >= %lld order by change_no "
+        "limit %lld)"
         " to stdout (format binary)",
         segment_change_columns, store->config.program.run, (long long)from, (long long)limit);
-    return postgres_link_copy(&store->link, store->sql.data, patience_ms(store), "reading changes to relay", take_change,
-                              &reading, err);
+    return postgres_link_copy(&store->link, store->sql.data, patience_ms(store), "reading changes to relay",
+                              take_change, &reading, err);
 }
 
 static enum store_reply segment_set_relayed(void *self, int64_t upto, struct ll_err *err)
 {
     struct segment_postgres *store = self;
-    SAY(store, "update segments.owner set relayed_upto = %lld where run_id = %d and relayed_upto < %lld", (long long)upto,
-        store->config.program.run, (long long)upto);
+    SAY(store, "update segments.owner set relayed_upto = %lld where run_id = %d and relayed_upto < %lld",
+        (long long)upto, store->config.program.run, (long long)upto);
     return store->link.conn == NULL ? STORE_DOWN : run(store, "noting what is relayed", NULL, err);
 }
 
@@ -456,8 +490,8 @@ void segment_postgres_open(const struct config *config, struct segment_store *re
              " set lock_timeout = %lld; set client_min_messages = error; set temp_buffers = '256MB';"
              " create temp table if not exists segment_in (like segments.customer_standing)",
              patience, (long long)config->postgres.timeout_ms);
-    store->link = (struct postgres_link){
-        .config = &store->config, .application = "lens-segment", .settings = store->settings
-    };
+    store->link = (struct postgres_link){ .config = &store->config,
+                                          .application = "lens-segment",
+                                          .settings = store->settings };
     *ret = (struct segment_store){ .ops = &ops, .self = store };
 }

@@ -4,23 +4,28 @@
 
 enum { OID_OF_INT4 = 23, OID_OF_INT8 = 20, ROW_SIZE = 640 };
 
-const char segment_standing_columns[] =
-    "run_id, customer_id, as_of_day, threshold_version, recency_days, frequency, monetary_minor, r, f, m, rfm_segment,"
-    " points_balance, tier, tier_points, high_spender, at_risk, clv_potential, clv_trajectory, clv_engagement, clv_breadth,"
-    " clv_points, last_day, first_day, change_count, state";
-const char segment_threshold_columns[] =
-    "run_id, version, day, offsets, customers, rated, base, k, threshold_minor, members, r_cuts, f_cuts, m_cuts,"
-    " median_balance, categories, decided_at";
-const char segment_change_columns[] =
-    "run_id, change_no, change_id, customer_id, segment, kind, reason, sequence, effective_at, detected_at, as_of_day,"
-    " threshold_version, recency_days, frequency, monetary_minor, r, f, m, rfm_segment, points_balance, tier, clv_potential";
+const char segment_standing_columns[] = "run_id, customer_id, as_of_day, threshold_version, recency_days, "
+                                        "frequency, monetary_minor, r, f, m, rfm_segment,"
+                                        " points_balance, tier, tier_points, high_spender, at_risk, "
+                                        "clv_potential, clv_trajectory, clv_engagement, clv_breadth,"
+                                        " clv_points, last_day, first_day, change_count, state";
+const char segment_threshold_columns[] = "run_id, version, day, offsets, customers, rated, base, k, "
+                                         "threshold_minor, members, r_cuts, f_cuts, m_cuts,"
+                                         " median_balance, categories, decided_at";
+const char segment_change_columns[] = "run_id, change_no, change_id, customer_id, segment, kind, reason, "
+                                      "sequence, effective_at, detected_at, as_of_day,"
+                                      " threshold_version, recency_days, frequency, monetary_minor, r, f, m, "
+                                      "rfm_segment, points_balance, tier, clv_potential";
 enum { STANDING_FIELDS = 25, THRESHOLD_FIELDS = 16, CHANGE_FIELDS = 22 };
 
 static const char *const kinds[] = { [SEGMENT_ENTERED] = "ENTERED", [SEGMENT_EXITED] = "EXITED" };
 static const char *const reasons[] = {
-    [SEGMENT_PURCHASE] = "PURCHASE",         [SEGMENT_TIME] = "TIME",
-    [SEGMENT_RETURN] = "RETURN",             [SEGMENT_THRESHOLD] = "THRESHOLD",
-    [SEGMENT_POINTS_SPENT] = "POINTS_SPENT", [SEGMENT_POINTS_EARNED] = "POINTS_EARNED",
+    [SEGMENT_PURCHASE] = "PURCHASE",
+    [SEGMENT_TIME] = "TIME",
+    [SEGMENT_RETURN] = "RETURN",
+    [SEGMENT_THRESHOLD] = "THRESHOLD",
+    [SEGMENT_POINTS_SPENT] = "POINTS_SPENT",
+    [SEGMENT_POINTS_EARNED] = "POINTS_EARNED",
     [SEGMENT_RULES] = "RULES",
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0], REASONS = sizeof reasons / sizeof reasons[0] };
@@ -81,7 +86,8 @@ static char *put_array(char *to, uint32_t type, size_t count, size_t size)
     return put_u32(to, 1);
 }
 
-void segment_write_threshold(struct row_buffer *buffer, int32_t run, const struct segment_threshold *threshold)
+void segment_write_threshold(struct row_buffer *buffer, int32_t run,
+                             const struct segment_threshold *threshold)
 {
     size_t cuts = threshold->rated == 0 ? 0 : SEGMENT_CUTS;
     char *to = row_reserve(buffer, ROW_SIZE + threshold->offset_count * 12);
@@ -112,7 +118,8 @@ void segment_write_threshold(struct row_buffer *buffer, int32_t run, const struc
     row_end(buffer, put_time(to, threshold->decided_ms));
 }
 
-void segment_write_change(struct row_buffer *buffer, int32_t run, int64_t change_no, const struct segment_change *change)
+void segment_write_change(struct row_buffer *buffer, int32_t run, int64_t change_no,
+                          const struct segment_change *change)
 {
     const struct segment_snapshot *snapshot = &change->snapshot;
     char *to = row_reserve(buffer, ROW_SIZE + change->customer_id.size);

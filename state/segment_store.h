@@ -82,7 +82,8 @@ struct segment_commit {
 
 struct segment_loader {
     void *arg;
-    void (*threshold)(void *arg, const struct segment_threshold *threshold); /* the last one; not called without */
+    void (*threshold)(void *arg,
+                      const struct segment_threshold *threshold); /* the last one; not called without */
     void (*category)(void *arg, struct text name);
     bool (*standing)(void *arg, struct text customer_id, struct text state); /* false: not of our form */
 };
@@ -90,14 +91,14 @@ typedef void segment_change_row_fn(void *arg, int64_t change_no, const struct se
 
 struct segment_store_ops {
     /* parts[0..count) come back with what is known of each partition. */
-    enum store_reply (*claim)(void *self, int64_t wall_ms, struct segment_owner *ret, struct segment_part *parts,
-                              size_t count, struct ll_err *err);
+    enum store_reply (*claim)(void *self, int64_t wall_ms, struct segment_owner *ret,
+                              struct segment_part *parts, size_t count, struct ll_err *err);
     enum store_reply (*load)(void *self, const struct segment_owner *owner, const struct segment_loader *to,
                              struct ll_err *err);
     enum store_reply (*commit)(void *self, const struct segment_commit *commit, struct ll_err *err);
     /* Changes from change_no on, in order, limit at most. */
-    enum store_reply (*changes)(void *self, int64_t from, int64_t limit, segment_change_row_fn *each, void *arg,
-                                struct ll_err *err);
+    enum store_reply (*changes)(void *self, int64_t from, int64_t limit, segment_change_row_fn *each,
+                                void *arg, struct ll_err *err);
     enum store_reply (*set_relayed)(void *self, int64_t upto, struct ll_err *err); /* advisory */
     void (*close)(void *self);
 };
@@ -112,8 +113,10 @@ void segment_postgres_open(const struct config *config, struct segment_store *re
 
 /* segment_rows.c: one row each, appended. */
 void segment_write_standing(struct row_buffer *buffer, int32_t run, const struct segment_standing *standing);
-void segment_write_threshold(struct row_buffer *buffer, int32_t run, const struct segment_threshold *threshold);
-void segment_write_change(struct row_buffer *buffer, int32_t run, int64_t change_no, const struct segment_change *change);
+void segment_write_threshold(struct row_buffer *buffer, int32_t run,
+                             const struct segment_threshold *threshold);
+void segment_write_change(struct row_buffer *buffer, int32_t run, int64_t change_no,
+                          const struct segment_change *change);
 /* A row as segment_write_change writes it; texts are views. False: it is none. */
 bool segment_read_change(const char *bytes, size_t size, int64_t *ret_change_no, struct segment_change *ret);
 extern const char segment_standing_columns[], segment_threshold_columns[], segment_change_columns[];

@@ -33,7 +33,8 @@ static void count_visits(const struct standing *customer, int32_t day, struct cl
 /* Both sides of the ratio multiplied by F (n + 2) (n' + 2), so that they are whole numbers for as long as they fit. */
 static double trajectory(const struct standing *customer, const struct clv *clv)
 {
-    int64_t spent_minor = customer->monetary_minor > 0 ? customer->monetary_minor : 0, f = customer->frequency;
+    int64_t spent_minor = customer->monetary_minor > 0 ? customer->monetary_minor : 0,
+            f = customer->frequency;
     double x = (double)(clv->recent_minor * f + 2 * spent_minor) * (clv->prior_visits + 2);
     double y = (double)(clv->prior_minor * f + 2 * spent_minor) * (clv->recent_visits + 2);
     if (x <= 0)
@@ -71,10 +72,13 @@ static double entropy(const struct standing *customer, clv_order_fn *order, void
     return sum;
 }
 
-static double at_most_1(double value) { return value < 1 ? value : 1; }
+static double at_most_1(double value)
+{
+    return value < 1 ? value : 1;
+}
 
-void clv_of(const struct standing *customer, const struct epoch *epoch, int32_t day, const struct clv_weights *weights,
-            clv_order_fn *order, void *arg, struct clv *ret)
+void clv_of(const struct standing *customer, const struct epoch *epoch, int32_t day,
+            const struct clv_weights *weights, clv_order_fn *order, void *arg, struct clv *ret)
 {
     memset(ret, 0, sizeof *ret);
     ret->recency_days = standing_recency(customer, day);
@@ -93,7 +97,8 @@ void clv_of(const struct standing *customer, const struct epoch *epoch, int32_t 
     if (customer->balance > 0 && epoch->median_balance > 0)
         ret->component[CLV_POINTS] =
             at_most_1(log(1 + (double)customer->balance) / log(1 + 10 * (double)epoch->median_balance));
-    ret->gate = ret->recency_days <= AT_RISK_DAYS ? 1 : pow(2, -(double)(ret->recency_days - AT_RISK_DAYS) / 120);
+    ret->gate =
+        ret->recency_days <= AT_RISK_DAYS ? 1 : pow(2, -(double)(ret->recency_days - AT_RISK_DAYS) / 120);
     int32_t sum = 0;
     for (int part = 0; part < CLV_PARTS; part++) {
         ret->thousandths[part] =

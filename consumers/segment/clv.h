@@ -16,8 +16,8 @@
  */
 #pragma once
 
-#include "consumers/segment/standing.h"
 #include "consumers/segment/epoch.h"
+#include "consumers/segment/standing.h"
 
 enum clv_part { CLV_TRAJECTORY, CLV_ENGAGEMENT, CLV_BREADTH, CLV_POINTS, CLV_PARTS };
 
@@ -43,5 +43,5 @@ struct clv {
 /* The order of categories by name, since sums of fractions depend on it. */
 typedef int clv_order_fn(const void *a, const void *b, void *arg);
 
-void clv_of(const struct standing *customer, const struct epoch *epoch, int32_t day, const struct clv_weights *weights,
-            clv_order_fn *order, void *arg, struct clv *ret);
+void clv_of(const struct standing *customer, const struct epoch *epoch, int32_t day,
+            const struct clv_weights *weights, clv_order_fn *order, void *arg, struct clv *ret);

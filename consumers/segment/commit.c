@@ -13,8 +13,9 @@ void segment_settings_text(const struct config *config, char to[SEGMENT_SETTINGS
 {
     snprintf(to, SEGMENT_SETTINGS_SIZE, "tiers %lld %lld weights %d %d %d %d hysteresis %d",
              (long long)config->segment.tier_silver, (long long)config->segment.tier_gold,
-             config->segment.weight_trajectory, config->segment.weight_engagement, config->segment.weight_breadth,
-             config->segment.weight_points, config->segment.hysteresis_percent);
+             config->segment.weight_trajectory, config->segment.weight_engagement,
+             config->segment.weight_breadth, config->segment.weight_points,
+             config->segment.hysteresis_percent);
 }
 
 struct engine_settings segment_engine_settings(const struct config *config)
@@ -56,9 +57,15 @@ static void on_threshold(void *arg, const struct segment_threshold *threshold)
     memcpy(epoch->m_cuts, threshold->m_cuts, sizeof epoch->m_cuts);
 }
 
-static void on_category(void *arg, struct text name) { engine_category(&((struct segment *)arg)->engine, name, true); }
+static void on_category(void *arg, struct text name)
+{
+    engine_category(&((struct segment *)arg)->engine, name, true);
+}
 
-static uint32_t category_of(void *arg, struct text name) { return engine_category(arg, name, false); }
+static uint32_t category_of(void *arg, struct text name)
+{
+    return engine_category(arg, name, false);
+}
 
 static bool on_standing(void *arg, struct text customer_id, struct text state)
 {
@@ -105,8 +112,9 @@ enum ll_status segment_claim(struct segment *segment, struct ll_err *err)
     const struct segment_loader loader = { segment, on_threshold, on_category, on_standing };
     int64_t begin_ms = segment_steady_ms(segment);
     forget(segment);
-    enum store_reply reply = store.ops->claim(store.self, segment->needs.clock.wall_ms(segment->needs.clock.self),
-                                              &segment->owner, segment->parts, segment->needs.partitions, err);
+    enum store_reply reply =
+        store.ops->claim(store.self, segment->needs.clock.wall_ms(segment->needs.clock.self), &segment->owner,
+                         segment->parts, segment->needs.partitions, err);
     if (reply == STORE_OK && segment->owner.has_day)
         engine_begin(&segment->engine, segment->owner.day); /* engine_place looks at it */
     segment->engine.is_closed = reply == STORE_OK && segment->owner.is_closed;
@@ -120,8 +128,9 @@ enum ll_status segment_claim(struct segment *segment, struct ll_err *err)
     for (size_t at = 0; at < segment->needs.partitions; at++)
         if (segment->parts[at].clock_ms > segment->posted_ms)
             segment->posted_ms = segment->parts[at].clock_ms;
-    log_line(LOG_INFO, "claimed", "epoch=%lld customers=%u version=%d ms=%lld", (long long)segment->owner.epoch,
-             segment->engine.count, segment->engine.epoch.version, (long long)(segment_steady_ms(segment) - begin_ms));
+    log_line(LOG_INFO, "claimed", "epoch=%lld customers=%u version=%d ms=%lld",
+             (long long)segment->owner.epoch, segment->engine.count, segment->engine.epoch.version,
+             (long long)(segment_steady_ms(segment) - begin_ms));
     metric_set(segment->metrics.customers, segment->engine.count);
     rejudge_if_other(segment);
     return LL_OK;
@@ -132,7 +141,8 @@ enum ll_status segment_claim(struct segment *segment, struct ll_err *err)
 void segment_on_change(void *arg, const struct segment_change *change)
 {
     struct segment *segment = arg;
-    segment_write_change(&segment->changes, segment->needs.config->program.run, segment->next_change++, change);
+    segment_write_change(&segment->changes, segment->needs.config->program.run, segment->next_change++,
+                         change);
     segment->change_count++;
 }
 
@@ -273,7 +283,9 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
         return of_reply(reply);
     int64_t took_ms = segment_steady_ms(segment) - begin_ms;
     /* A commit that takes long is not followed by the next at once: most of the time is the rows'. */
-    int64_t gap_ms = 3 * took_ms > segment->needs.config->segment.flush_ms ? 3 * took_ms : segment->needs.config->segment.flush_ms;
+    int64_t gap_ms = 3 * took_ms > segment->needs.config->segment.flush_ms
+                         ? 3 * took_ms
+                         : segment->needs.config->segment.flush_ms;
     segment->commit_at_ms = segment_steady_ms(segment) + gap_ms;
     metric_add(segment->metrics.rows, segment->rows_since);
     metric_add(segment->metrics.changes, segment->change_count);

@@ -58,7 +58,8 @@ void segment_drop_queues(struct segment *segment)
 
 /* ---- one record ---- */
 
-static enum ll_status decode(struct segment *segment, const struct bus_record *record, struct event *ret, struct ll_err *err)
+static enum ll_status decode(struct segment *segment, const struct bus_record *record, struct event *ret,
+                             struct ll_err *err)
 {
     enum code code;
     enum event_kind kind;
@@ -70,11 +71,15 @@ static enum ll_status decode(struct segment *segment, const struct bus_record *r
         status = codec_read(segment->needs.codec, kind, record->value, segment->scratch, ret, &code, &why);
     if (status == LL_OK)
         return LL_OK;
-    return ll_fail(err, status == LL_POISON ? LL_FATAL : status, "ledger %d/%lld is not what the relay writes: %.100s",
-                   record->partition, (long long)record->offset, why.text);
+    return ll_fail(err, status == LL_POISON ? LL_FATAL : status,
+                   "ledger %d/%lld is not what the relay writes: %.100s", record->partition,
+                   (long long)record->offset, why.text);
 }
 
-static bool is_row(const struct event *event) { return event->kind == EVENT_LEDGER; }
+static bool is_row(const struct event *event)
+{
+    return event->kind == EVENT_LEDGER;
+}
 
 /* The day that its partition comes to with this record. */
 static int32_t day_of(struct segment *segment, const struct segment_part *part, const struct event *event)
@@ -101,7 +106,8 @@ static void take_row(struct segment *segment, struct segment_part *part, const s
 {
     if (entry->run != segment->needs.config->program.run)
         return;
-    if (entry->offset < part->row_offset || (entry->offset == part->row_offset && entry->seq <= part->row_seq)) {
+    if (entry->offset < part->row_offset ||
+        (entry->offset == part->row_offset && entry->seq <= part->row_seq)) {
         part->repeated++;
         metric_add(segment->metrics.repeated, 1);
         return;
@@ -115,7 +121,8 @@ static void take_row(struct segment *segment, struct segment_part *part, const s
     engine_post(&segment->engine, entry);
 }
 
-static void take(struct segment *segment, const struct bus_record *record, const struct event *event, int32_t day)
+static void take(struct segment *segment, const struct bus_record *record, const struct event *event,
+                 int32_t day)
 {
     struct segment_part *part = &segment->parts[record->partition];
     int64_t at_ms = is_row(event) ? event->ledger.posted_at_ms : event->control.time_ms;
@@ -152,7 +159,8 @@ enum ll_status segment_take(struct segment *segment, struct bus_record *record, 
         if (queue->count < (size_t)segment->needs.config->segment.ahead_records || queue->is_paused)
             return LL_OK;
         queue->is_paused = true;
-        return segment->consumer.ops->pause(segment->consumer.self, TOPIC_LEDGER, record->partition, true, err);
+        return segment->consumer.ops->pause(segment->consumer.self, TOPIC_LEDGER, record->partition, true,
+                                            err);
     }
     enum ll_status status = decode(segment, record, &event, err);
     if (status != LL_OK)
@@ -173,7 +181,8 @@ enum ll_status segment_take(struct segment *segment, struct bus_record *record, 
 /* ---- days ---- */
 
 /* Takes from a partition's queue what the day allows. */
-static enum ll_status drain(struct segment *segment, struct segment_queue *queue, int32_t partition, struct ll_err *err)
+static enum ll_status drain(struct segment *segment, struct segment_queue *queue, int32_t partition,
+                            struct ll_err *err)
 {
     for (struct bus_record *record; (record = head_of(queue)) != NULL;) {
         struct event event;

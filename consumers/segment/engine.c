@@ -8,7 +8,10 @@
 
 static const char *const tiers[TIER_COUNT] = { "", "BRONZE", "SILVER", "GOLD" };
 
-const char *tier_name(enum tier tier) { return tier < TIER_COUNT ? tiers[tier] : ""; }
+const char *tier_name(enum tier tier)
+{
+    return tier < TIER_COUNT ? tiers[tier] : "";
+}
 
 enum tier tier_find(const char *name)
 {
@@ -31,7 +34,8 @@ int64_t engine_day_ms(struct engine *engine, int32_t day)
 
 void engine_clv(struct engine *engine, const struct standing *customer, struct clv *ret)
 {
-    clv_of(customer, &engine->epoch, engine->day, &engine->settings.weights, engine_category_order, engine, ret);
+    clv_of(customer, &engine->epoch, engine->day, &engine->settings.weights, engine_category_order, engine,
+           ret);
 }
 
 /* ---- changes ---- */
@@ -94,8 +98,8 @@ static void fill(struct telling *telling)
     };
 }
 
-static void tell_named(struct telling *telling, const char *prefix, const char *name, enum segment_change_kind kind,
-                       enum segment_change_reason reason)
+static void tell_named(struct telling *telling, const char *prefix, const char *name,
+                       enum segment_change_kind kind, enum segment_change_reason reason)
 {
     char segment[48];
     snprintf(segment, sizeof segment, "%s%s", prefix, name);
@@ -118,14 +122,16 @@ static void tell_changes(struct engine *engine, struct standing *customer, struc
     struct telling telling = { .engine = engine, .customer = customer, .cause = cause };
     uint8_t changed = is.flags ^ was.flags;
     enum segment_change_reason reason = cause->reason;
-    enum segment_change_reason tier_reason = reason == SEGMENT_PURCHASE && was.tier != TIER_NONE ? SEGMENT_POINTS_EARNED : reason;
+    enum segment_change_reason tier_reason =
+        reason == SEGMENT_PURCHASE && was.tier != TIER_NONE ? SEGMENT_POINTS_EARNED : reason;
     fill(&telling);
     if (was.rfm != is.rfm && was.rfm != RFM_NONE)
         tell_named(&telling, "RFM_", rfm_name(was.rfm), SEGMENT_EXITED, reason);
     if (was.tier != is.tier && was.tier != TIER_NONE)
         tell_named(&telling, "TIER_", tier_name(was.tier), SEGMENT_EXITED, tier_reason);
     if (changed & FLAG_HIGH_SPENDER)
-        tell(&telling, "HIGH_SPENDER", is.flags & FLAG_HIGH_SPENDER ? SEGMENT_ENTERED : SEGMENT_EXITED, reason);
+        tell(&telling, "HIGH_SPENDER", is.flags & FLAG_HIGH_SPENDER ? SEGMENT_ENTERED : SEGMENT_EXITED,
+             reason);
     if (changed & FLAG_AT_RISK)
         tell(&telling, "AT_RISK", is.flags & FLAG_AT_RISK ? SEGMENT_ENTERED : SEGMENT_EXITED,
              risk_reason(reason, (is.flags & FLAG_AT_RISK) != 0));
@@ -149,7 +155,8 @@ static void judge_flags(struct engine *engine, struct standing *customer)
 {
     uint32_t at = (uint32_t)(customer - engine->list);
     bool was = (customer->flags & FLAG_HIGH_SPENDER) != 0;
-    bool is = epoch_is_high(&engine->epoch, customer->monetary_minor, was, engine->settings.hysteresis_percent);
+    bool is =
+        epoch_is_high(&engine->epoch, customer->monetary_minor, was, engine->settings.hysteresis_percent);
     bool risk = customer->last_day != NO_DAY && customer->balance > 0 &&
                 engine->day - customer->last_day >= AT_RISK_DAYS;
     customer->flags = (uint8_t)((is ? FLAG_HIGH_SPENDER : 0) | (risk ? FLAG_AT_RISK : 0));
@@ -200,7 +207,8 @@ static void post_customer(struct engine *engine, const struct ledger_entry *entr
     judge_tier(engine, customer, false);
     judge_flags(engine, customer);
     judge_scores(engine, customer);
-    struct engine_cause cause = { is_sale ? SEGMENT_PURCHASE : SEGMENT_RETURN, entry->event_time_ms, entry->posted_at_ms };
+    struct engine_cause cause = { is_sale ? SEGMENT_PURCHASE : SEGMENT_RETURN, entry->event_time_ms,
+                                  entry->posted_at_ms };
     tell_changes(engine, customer, was, &cause);
 }
 
@@ -219,7 +227,9 @@ void engine_post(struct engine *engine, const struct ledger_entry *entry)
 
 static void decide(struct engine *engine)
 {
-    struct epoch epoch = { .version = engine->epoch.version + 1, .day = engine->day, .customers = engine->count,
+    struct epoch epoch = { .version = engine->epoch.version + 1,
+                           .day = engine->day,
+                           .customers = engine->count,
                            .categories = (int32_t)engine->sold_count };
     int64_t cuts[CUTS];
     size_t count = engine->count, rated = 0, positive = 0;
@@ -231,11 +241,11 @@ static void decide(struct engine *engine)
             abort();
     }
     int64_t *values = engine->scratch;
-#define COLLECT(counter, condition, value) \
-    for (size_t at = 0; at < count; at++) { \
-        const struct standing *customer = &engine->list[at]; \
-        values[counter] = (value); \
-        (counter) += (condition); \
+#define COLLECT(counter, condition, value)                                                                   \
+    for (size_t at = 0; at < count; at++) {                                                                  \
+        const struct standing *customer = &engine->list[at];                                                 \
+        values[counter] = (value);                                                                           \
+        (counter) += (condition);                                                                            \
     }
     COLLECT(rated, customer->frequency > 0, customer->frequency)
     epoch.rated = (int64_t)rated;

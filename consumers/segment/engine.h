@@ -13,9 +13,9 @@
 #pragma once
 
 #include "consumers/segment/clv.h"
-#include "consumers/segment/standing.h"
 #include "consumers/segment/epoch.h"
 #include "consumers/segment/rfm_map.h"
+#include "consumers/segment/standing.h"
 #include "runtime/clock.h"
 #include "schemas/arena.h"
 #include "schemas/event.h"
@@ -57,13 +57,13 @@ struct engine {
     uint32_t category_count, category_capacity;
     uint32_t *category_slots;
     uint32_t category_mask;
-    uint8_t *is_sold; /* by category: a sale had it */
-    uint32_t *sold;   /* those, in the order in which they came */
+    uint8_t *is_sold;                /* by category: a sale had it */
+    uint32_t *sold;                  /* those, in the order in which they came */
     uint32_t sold_count, sold_saved; /* sold_saved: so many are in Postgres */
 
-    struct epoch epoch;   /* the last one decided */
-    int32_t day, before;  /* reckoned with, and window_before of it; NO_DAY: none yet */
-    bool is_closed;       /* the epoch is this day's */
+    struct epoch epoch;  /* the last one decided */
+    int32_t day, before; /* reckoned with, and window_before of it; NO_DAY: none yet */
+    bool is_closed;      /* the epoch is this day's */
     int64_t *scratch;
     size_t scratch_capacity;
 };
@@ -107,6 +107,7 @@ const char *tier_name(enum tier tier);
 /* TIER_NONE if there is no such name. */
 enum tier tier_find(const char *name);
 /* 32 hex digits and NUL. */
-void engine_change_id(int32_t run, struct text customer_id, struct text segment, int64_t sequence, char to[33]);
+void engine_change_id(int32_t run, struct text customer_id, struct text segment, int64_t sequence,
+                      char to[33]);
 /* Beginning of a day in the calendar's zone. */
 int64_t engine_day_ms(struct engine *engine, int32_t day);

@@ -39,7 +39,9 @@ static void begin(struct engine *engine)
 void engine_init(struct engine *engine, const struct engine_settings *settings, struct calendar *calendar,
                  engine_change_fn *on_change, void *arg)
 {
-    *engine = (struct engine){ .settings = *settings, .calendar = calendar, .on_change = on_change, .on_change_arg = arg };
+    *engine = (struct engine){
+        .settings = *settings, .calendar = calendar, .on_change = on_change, .on_change_arg = arg
+    };
     begin(engine);
 }
 
@@ -69,7 +71,10 @@ void engine_reset(struct engine *engine)
 
 /* ---- customers ---- */
 
-static uint32_t hash_of(struct text text) { return (uint32_t)XXH3_64bits(text.data, text.size); }
+static uint32_t hash_of(struct text text)
+{
+    return (uint32_t)XXH3_64bits(text.data, text.size);
+}
 
 static uint32_t slot_of(const struct engine *engine, struct text id)
 {
@@ -155,7 +160,10 @@ void engine_clean(struct engine *engine)
 
 /* ---- due lists ---- */
 
-static uint32_t *due_list(struct engine *engine, int32_t day) { return &engine->due[(uint32_t)day % DUE_LISTS]; }
+static uint32_t *due_list(struct engine *engine, int32_t day)
+{
+    return &engine->due[(uint32_t)day % DUE_LISTS];
+}
 
 void engine_table_due(struct engine *engine, struct standing *customer, int32_t due_was)
 {
@@ -191,7 +199,8 @@ uint32_t engine_table_take_due(struct engine *engine, int32_t day)
 static uint32_t category_slot(const struct engine *engine, struct text name)
 {
     uint32_t slot = hash_of(name) & engine->category_mask;
-    while (engine->category_slots[slot] != 0 && !text_equal(engine->categories[engine->category_slots[slot] - 1], name))
+    while (engine->category_slots[slot] != 0 &&
+           !text_equal(engine->categories[engine->category_slots[slot] - 1], name))
         slot = (slot + 1) & engine->category_mask;
     return slot;
 }
@@ -230,7 +239,10 @@ uint32_t engine_category(struct engine *engine, struct text name, bool is_sold)
     return at;
 }
 
-struct text engine_category_name(void *engine, uint32_t category) { return ((struct engine *)engine)->categories[category]; }
+struct text engine_category_name(void *engine, uint32_t category)
+{
+    return ((struct engine *)engine)->categories[category];
+}
 
 int engine_category_order(const void *a, const void *b, void *engine)
 {
@@ -242,7 +254,8 @@ int engine_category_order(const void *a, const void *b, void *engine)
 
 /* ---- identity of a change ---- */
 
-void engine_change_id(int32_t run, struct text customer_id, struct text segment, int64_t sequence, char to[33])
+void engine_change_id(int32_t run, struct text customer_id, struct text segment, int64_t sequence,
+                      char to[33])
 {
     static const char digits[] = "0123456789abcdef";
     XXH3_state_t state;

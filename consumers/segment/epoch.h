@@ -21,7 +21,7 @@ struct epoch {
     int32_t day;
     int64_t customers, rated;
     int64_t base, k, members;
-    int64_t threshold_minor; /* meaningful if base > 0 */
+    int64_t threshold_minor;            /* meaningful if base > 0 */
     int32_t r_cuts[CUTS], f_cuts[CUTS]; /* meaningful if rated > 0 */
     int64_t m_cuts[CUTS];
     int64_t median_balance; /* of the positive ones, the lower of two; 0: there is none */
@@ -61,7 +61,8 @@ static inline uint8_t epoch_m(const struct epoch *epoch, int64_t monetary_minor)
 }
 
 /* Who is in stays in until the spend is below the threshold by hysteresis_percent; 0: exactly those at or above it. */
-static inline bool epoch_is_high(const struct epoch *epoch, int64_t monetary_minor, bool was, int32_t hysteresis_percent)
+static inline bool epoch_is_high(const struct epoch *epoch, int64_t monetary_minor, bool was,
+                                 int32_t hysteresis_percent)
 {
     if (epoch->version == 0 || epoch->base == 0 || monetary_minor <= 0)
         return false;

@@ -28,16 +28,19 @@ static struct segment_metrics metrics_open(struct process *process)
 {
     static const double seconds[] = { 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5 };
     return (struct segment_metrics){
-        .rows = metric_counter(process, "lens_segment_rows_total", NULL, "Ledger rows committed to the standing"),
+        .rows =
+            metric_counter(process, "lens_segment_rows_total", NULL, "Ledger rows committed to the standing"),
         .ticks = metric_counter(process, "lens_segment_ticks_total", NULL, "TICK records taken"),
-        .repeated = metric_counter(process, "lens_segment_repeated_total", NULL, "Ledger rows that were in already"),
+        .repeated =
+            metric_counter(process, "lens_segment_repeated_total", NULL, "Ledger rows that were in already"),
         .changes = metric_counter(process, "lens_segment_changes_total", NULL, "Changes committed"),
         .published = metric_counter(process, "lens_segment_published_total", NULL, "Changes published"),
         .closes = metric_counter(process, "lens_segment_days_total", NULL, "Days closed"),
         .doubts = metric_counter(process, "lens_segment_doubts_total", NULL, "Claims out of doubt"),
         .customers = metric_gauge(process, "lens_segment_customers", NULL, "Customers in memory"),
-        .commit_seconds = metric_histogram(process, "lens_segment_commit_seconds", NULL, "Time of a Postgres commit",
-                                           seconds, sizeof seconds / sizeof seconds[0]),
+        .commit_seconds =
+            metric_histogram(process, "lens_segment_commit_seconds", NULL, "Time of a Postgres commit",
+                             seconds, sizeof seconds / sizeof seconds[0]),
     };
 }
 
@@ -69,8 +72,8 @@ static enum ll_status check_run(struct wiring *w, struct ll_err *err)
         if (status == LL_OK && w->partitions == 0)
             status = ll_fail(err, LL_FATAL, "topic %s does not exist: run lens up", topic_name(TOPIC_LEDGER));
         if (status == LL_OK && w->partitions > SEGMENT_PARTITIONS_MAX)
-            status = ll_fail(err, LL_FATAL, "topic %s has %d partitions, at most %d fit", topic_name(TOPIC_LEDGER),
-                             w->partitions, SEGMENT_PARTITIONS_MAX);
+            status = ll_fail(err, LL_FATAL, "topic %s has %d partitions, at most %d fit",
+                             topic_name(TOPIC_LEDGER), w->partitions, SEGMENT_PARTITIONS_MAX);
         if (status == LL_OK)
             status = postgres_check_run(w->config, w->partitions, err);
         if (status == LL_RETRY) {
@@ -89,7 +92,8 @@ static enum ll_status open_all(struct wiring *w, struct ll_err *err)
     snprintf(w->group, sizeof w->group, "%ssegment", w->config->kafka.group_prefix);
     snprintf(w->transactional_id, sizeof w->transactional_id, "%ssegment-%d", w->config->kafka.group_prefix,
              w->config->program.run);
-    enum ll_status status = codec_new(config_share_path(w->config, "schemas", path, sizeof path), NULL, &w->codec, err);
+    enum ll_status status =
+        codec_new(config_share_path(w->config, "schemas", path, sizeof path), NULL, &w->codec, err);
     if (status == LL_OK)
         status = calendar_new(w->config->program.time_zone, &w->calendar, err);
     if (status == LL_OK)
@@ -126,8 +130,8 @@ static enum ll_status run(struct wiring *w, struct ll_err *err)
 
 static enum ll_status check_weights(const struct config *config, struct ll_err *err)
 {
-    int sum = config->segment.weight_trajectory + config->segment.weight_engagement + config->segment.weight_breadth +
-              config->segment.weight_points;
+    int sum = config->segment.weight_trajectory + config->segment.weight_engagement +
+              config->segment.weight_breadth + config->segment.weight_points;
     if (sum != 100)
         return ll_fail(err, LL_FATAL, "%.150s: segment.weight_* sum to %d, not to 100", config->file, sum);
     if (config->segment.tier_silver > config->segment.tier_gold)

@@ -86,8 +86,8 @@ static enum ll_status send_slice(struct segment *segment, struct ll_err *err)
         return give_up(segment, status, err);
     segment->sending = LL_OK;
     segment->sent_upto = segment->published;
-    enum store_reply reply = segment->needs.store.ops->changes(segment->needs.store.self, segment->published, PUBLISH_ROWS,
-                                                               send_change, segment, err);
+    enum store_reply reply = segment->needs.store.ops->changes(segment->needs.store.self, segment->published,
+                                                               PUBLISH_ROWS, send_change, segment, err);
     if (reply != STORE_OK) {
         give_up(segment, LL_RETRY, &(struct ll_err){ "" });
         segment->is_mine = false;
@@ -98,7 +98,8 @@ static enum ll_status send_slice(struct segment *segment, struct ll_err *err)
         *err = segment->sending_err;
     const struct bus_position next = { TOPIC_SEGMENT_CHANGES, 0, segment->sent_upto };
     if (status == LL_OK)
-        status = segment->producer.ops->send_offsets(segment->producer.self, &segment->consumer, &next, 1, err);
+        status =
+            segment->producer.ops->send_offsets(segment->producer.self, &segment->consumer, &next, 1, err);
     if (status == LL_OK)
         status = segment->producer.ops->commit(segment->producer.self, err);
     if (status != LL_OK)
@@ -114,7 +115,8 @@ static enum ll_status note(struct segment *segment, struct ll_err *err)
     if (segment->published <= segment->noted || now_ms < segment->note_at_ms)
         return LL_OK;
     segment->note_at_ms = now_ms + NOTE_MS;
-    enum store_reply reply = segment->needs.store.ops->set_relayed(segment->needs.store.self, segment->published, err);
+    enum store_reply reply =
+        segment->needs.store.ops->set_relayed(segment->needs.store.self, segment->published, err);
     if (reply == STORE_OK)
         segment->noted = segment->published;
     else

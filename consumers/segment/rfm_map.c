@@ -23,8 +23,8 @@ _Static_assert(0 RFM_MAP(X) == 125, "every cell of scores has a name");
 static enum rfm_segment of(int r, int fm)
 {
     switch (r * 10 + fm) { /* a cell named twice does not compile */
-#define X(r, fm, name) \
-    case (r) * 10 + (fm): \
+#define X(r, fm, name)                                                                                       \
+    case (r)*10 + (fm):                                                                                      \
         return RFM_##name;
         RFM_MAP(X)
 #undef X
@@ -42,16 +42,21 @@ enum rfm_segment rfm_of(int r, int f, int m)
 
 static const struct {
     const char *name, *meaning;
-} segments[RFM_COUNT] = {
-    [RFM_NONE] = { "", "has bought nothing in twelve months" },
+} segments[RFM_COUNT] = { [RFM_NONE] = { "", "has bought nothing in twelve months" },
 #define X(symbol, meaning) [RFM_##symbol] = { #symbol, meaning },
-    RFM_TABLE(X)
+                          RFM_TABLE(X)
 #undef X
 };
 
-const char *rfm_name(enum rfm_segment segment) { return segment < RFM_COUNT ? segments[segment].name : ""; }
+const char *rfm_name(enum rfm_segment segment)
+{
+    return segment < RFM_COUNT ? segments[segment].name : "";
+}
 
-const char *rfm_meaning(enum rfm_segment segment) { return segment < RFM_COUNT ? segments[segment].meaning : ""; }
+const char *rfm_meaning(enum rfm_segment segment)
+{
+    return segment < RFM_COUNT ? segments[segment].meaning : "";
+}
 
 enum rfm_segment rfm_find(const char *name)
 {

@@ -7,17 +7,17 @@
 #pragma once
 
 /* X(symbol, what it says of a customer) */
-#define RFM_TABLE(X) \
-    X(CHAMPION, "bought lately, often and much") \
-    X(LOYAL, "buys often and much") \
-    X(POTENTIAL_LOYALIST, "bought lately, and more than once") \
-    X(NEW_CUSTOMER, "bought just now, for the first time or little") \
-    X(PROMISING, "bought lately, but little") \
-    X(NEEDS_ATTENTION, "in the middle of everything, and could go either way") \
-    X(ABOUT_TO_SLEEP, "has bought little, and not lately") \
-    X(SLIPPING, "bought often and much, but not lately") \
-    X(CANNOT_LOSE, "was among the best, and has not come for long") \
-    X(HIBERNATING, "has not come for long, and bought little") \
+#define RFM_TABLE(X)                                                                                         \
+    X(CHAMPION, "bought lately, often and much")                                                             \
+    X(LOYAL, "buys often and much")                                                                          \
+    X(POTENTIAL_LOYALIST, "bought lately, and more than once")                                               \
+    X(NEW_CUSTOMER, "bought just now, for the first time or little")                                         \
+    X(PROMISING, "bought lately, but little")                                                                \
+    X(NEEDS_ATTENTION, "in the middle of everything, and could go either way")                               \
+    X(ABOUT_TO_SLEEP, "has bought little, and not lately")                                                   \
+    X(SLIPPING, "bought often and much, but not lately")                                                     \
+    X(CANNOT_LOSE, "was among the best, and has not come for long")                                          \
+    X(HIBERNATING, "has not come for long, and bought little")                                               \
     X(LOST, "came least, bought least, longest ago")
 
 enum rfm_segment {

@@ -79,7 +79,8 @@ static enum ll_status flow(struct segment *segment, struct ll_err *err)
     struct bus_position from[SEGMENT_PARTITIONS_MAX];
     for (size_t at = 0; at < segment->needs.partitions; at++)
         from[at] = (struct bus_position){ TOPIC_LEDGER, (int32_t)at, segment->parts[at].next_offset };
-    enum ll_status status = segment->consumer.ops->start(segment->consumer.self, from, segment->needs.partitions, err);
+    enum ll_status status =
+        segment->consumer.ops->start(segment->consumer.self, from, segment->needs.partitions, err);
     segment->is_flowing = status == LL_OK;
     return status;
 }
@@ -183,7 +184,8 @@ static void doubt(struct segment *segment)
     segment->is_mine = false;
     if (segment->consumer.ops != NULL && segment->is_flowing) {
         segment_drop_queues(segment);
-        segment->consumer.ops->start(segment->consumer.self, NULL, 0, &ignored); /* nothing comes until the next claim */
+        segment->consumer.ops->start(segment->consumer.self, NULL, 0,
+                                     &ignored); /* nothing comes until the next claim */
     }
     segment->is_flowing = false;
 }
@@ -237,7 +239,8 @@ enum ll_status segment_step(struct segment *segment, struct ll_err *err)
 void segment_finish(struct segment *segment)
 {
     struct ll_err err = { "" };
-    if (segment->is_mine && segment->is_flowing && segment->has_moved && segment_commit(segment, &err) == LL_OK)
+    if (segment->is_mine && segment->is_flowing && segment->has_moved &&
+        segment_commit(segment, &err) == LL_OK)
         segment_publish(segment, &err);
     segment_drop_queues(segment);
     if (segment->producer.ops != NULL)

@@ -31,13 +31,14 @@ struct segment_queue {
     struct bus_record *records;
     size_t first, count, capacity;
     bool is_paused;
-    bool is_judged; /* the first one's day is known */
-    int32_t day;    /* of it */
+    bool is_judged;  /* the first one's day is known */
+    int32_t day;     /* of it */
     int64_t tick_ms; /* the last TICK's time; 0: none since the start */
 };
 
 struct segment_metrics {
-    struct metric *rows, *ticks, *repeated, *changes, *published, *closes, *doubts, *customers, *waiting, *commit_seconds;
+    struct metric *rows, *ticks, *repeated, *changes, *published, *closes, *doubts, *customers, *waiting,
+        *commit_seconds;
 };
 
 struct segment_needs {
@@ -68,16 +69,16 @@ struct segment {
     bool is_mine, is_assigned, is_flowing; /* claimed and loaded; the group gave us all; records come */
     bool is_down;                          /* no broker answers */
 
-    int64_t posted_ms;      /* highest posted_at of any row that was looked at */
-    bool has_moved;         /* since the last commit */
-    int64_t rows_since;     /* the last commit */
+    int64_t posted_ms;  /* highest posted_at of any row that was looked at */
+    bool has_moved;     /* since the last commit */
+    int64_t rows_since; /* the last commit */
     struct row_buffer standing, thresholds, changes, state;
     struct text *categories;
     size_t category_capacity;
     int64_t next_change, change_count; /* change_count: not committed yet */
 
-    int64_t published;   /* the next change that is not in Kafka; -1: not known */
-    int64_t noted;       /* what Postgres was told of it */
+    int64_t published; /* the next change that is not in Kafka; -1: not known */
+    int64_t noted;     /* what Postgres was told of it */
     enum ll_status sending;
     struct ll_err sending_err;
     int64_t sent_upto;

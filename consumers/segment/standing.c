@@ -86,7 +86,8 @@ static void due_no_later(struct standing *customer, int32_t due)
 }
 
 /* A sale, or what comes back of none: an entry of its own. */
-static void post_new(struct standing *customer, uint64_t sale, const struct ledger_row *row, int32_t day, int32_t before)
+static void post_new(struct standing *customer, uint64_t sale, const struct ledger_row *row, int32_t day,
+                     int32_t before)
 {
     bool counts = row->type == TRANSACTION_SALE && row->net_minor > 0;
     if (row->sale_day <= before) { /* older than anything that is looked at, but for the last visit */
@@ -113,7 +114,8 @@ static void post_new(struct standing *customer, uint64_t sale, const struct ledg
         due_no_later(customer, row->sale_day + AT_RISK_DAYS);
 }
 
-static void post_return(struct standing *customer, struct entry *entry, const struct ledger_row *row, int32_t day)
+static void post_return(struct standing *customer, struct entry *entry, const struct ledger_row *row,
+                        int32_t day)
 {
     bool counted = entry_counts(entry);
     entry->net_minor += row->net_minor;
@@ -161,7 +163,8 @@ void standing_spend(struct standing *customer, uint32_t category, int64_t net_mi
             return;
         }
     if (customer->spend_count == customer->spend_capacity)
-        customer->spends = grown(customer->spends, &customer->spend_capacity, SPENDS_FIRST, sizeof *customer->spends);
+        customer->spends =
+            grown(customer->spends, &customer->spend_capacity, SPENDS_FIRST, sizeof *customer->spends);
     customer->spends[customer->spend_count++] = (struct spend){ net_minor, category, 0 };
 }
 
@@ -217,7 +220,8 @@ struct fixed_state {
     uint8_t r, f, m, rfm, tier, flags, version, unused;
 };
 _Static_assert(sizeof(struct fixed_state) == 72, "no holes: they would be written");
-_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the state of a customer is kept as it lies in memory");
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "the state of a customer is kept as it lies in memory");
 
 size_t standing_size(const struct standing *customer, standing_name_fn *name_of, void *arg)
 {
@@ -295,12 +299,14 @@ bool standing_read(struct standing *customer, struct text bytes, standing_catego
     while (customer->entry_count < state.entry_count) {
         struct entry entry;
         take(&bytes, &entry, sizeof entry);
-        add_entry(customer, entry.sale, &(struct ledger_row){ .net_minor = entry.net_minor, .points = entry.points });
+        add_entry(customer, entry.sale,
+                  &(struct ledger_row){ .net_minor = entry.net_minor, .points = entry.points });
     }
     for (uint32_t at = 0; at < state.spend_count; at++) {
         int64_t net_minor;
         uint32_t size;
-        if (!take(&bytes, &net_minor, sizeof net_minor) || !take(&bytes, &size, sizeof size) || bytes.size < size)
+        if (!take(&bytes, &net_minor, sizeof net_minor) || !take(&bytes, &size, sizeof size) ||
+            bytes.size < size)
             return false;
         standing_spend(customer, category_of(arg, (struct text){ bytes.data, size }), net_minor);
         bytes.data += size;

@@ -45,10 +45,11 @@ struct standing {
     int64_t monetary_minor, tier_points; /* in the window */
     int64_t change_count;
     int32_t frequency; /* in the window */
-    int32_t last_day;  /* of the last sale whose net is positive, up to the day that is reckoned with; NO_DAY: none */
-    int32_t old_last_day; /* the same, of entries that have left the window */
-    int32_t first_day; /* of the first sale, whatever became of it */
-    int32_t due_day;   /* NO_DAY: never */
+    int32_t
+        last_day; /* of the last sale whose net is positive, up to the day that is reckoned with; NO_DAY: none */
+    int32_t old_last_day;    /* the same, of entries that have left the window */
+    int32_t first_day;       /* of the first sale, whatever became of it */
+    int32_t due_day;         /* NO_DAY: never */
     uint32_t next, previous; /* in its day's list: engine.h */
     uint8_t r, f, m;
     uint8_t rfm;  /* enum rfm_segment */
@@ -71,11 +72,20 @@ int32_t window_before(int32_t day);
 /* The first day whose window does not hold `day` any more. */
 int32_t window_leaves(int32_t day);
 
-static inline int32_t entry_day(const struct entry *entry) { return (int32_t)(entry->sale & 0xffff); }
+static inline int32_t entry_day(const struct entry *entry)
+{
+    return (int32_t)(entry->sale & 0xffff);
+}
 /* False: a return that names no sale. */
-static inline bool entry_is_sale(const struct entry *entry) { return entry->sale >> 16 != 0; }
+static inline bool entry_is_sale(const struct entry *entry)
+{
+    return entry->sale >> 16 != 0;
+}
 /* A visit: a sale of which something is left. */
-static inline bool entry_counts(const struct entry *entry) { return entry_is_sale(entry) && entry->net_minor > 0; }
+static inline bool entry_counts(const struct entry *entry)
+{
+    return entry_is_sale(entry) && entry->net_minor > 0;
+}
 
 void standing_init(struct standing *customer, struct text id);
 void standing_done(struct standing *customer);
@@ -97,4 +107,5 @@ typedef uint32_t standing_category_fn(void *arg, struct text name);
 size_t standing_size(const struct standing *customer, standing_name_fn *name_of, void *arg);
 char *standing_write(const struct standing *customer, char *to, standing_name_fn *name_of, void *arg);
 /* False: not what standing_write writes. */
-bool standing_read(struct standing *customer, struct text bytes, standing_category_fn *category_of, void *arg);
+bool standing_read(struct standing *customer, struct text bytes, standing_category_fn *category_of,
+                   void *arg);

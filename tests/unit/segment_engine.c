@@ -36,9 +36,9 @@ static void on_change(void *arg, const struct segment_change *change)
     told[told_count++].sequence = change->sequence;
 }
 
-static const struct engine_settings settings = {
-    .run = 1, .tier_points = { 0, 0, 500, 2000 }, .weights = { { 10, 45, 25, 20 } }
-};
+static const struct engine_settings settings = { .run = 1,
+                                                 .tier_points = { 0, 0, 500, 2000 },
+                                                 .weights = { { 10, 45, 25, 20 } } };
 
 static void setup(void)
 {
@@ -65,17 +65,27 @@ static int32_t day_of(int year, int month, int day)
 
 static void sell(const char *customer, const char *id, int32_t day, int64_t net_minor, int64_t points)
 {
-    struct ledger_entry entry = { .type = TRANSACTION_SALE, .source = TEXT("till"), .transaction_id = text_of(id),
-                                  .customer_id = text_of(customer), .net_minor = net_minor, .sale_day = day,
-                                  .points = points, .event_time_ms = (int64_t)day * 86400000 + 1 };
+    struct ledger_entry entry = { .type = TRANSACTION_SALE,
+                                  .source = TEXT("till"),
+                                  .transaction_id = text_of(id),
+                                  .customer_id = text_of(customer),
+                                  .net_minor = net_minor,
+                                  .sale_day = day,
+                                  .points = points,
+                                  .event_time_ms = (int64_t)day * 86400000 + 1 };
     engine_post(&engine, &entry);
 }
 
 static void give_back(const char *customer, const char *sale, int32_t day, int64_t net_minor, int64_t points)
 {
-    struct ledger_entry entry = { .type = TRANSACTION_RETURN, .source = TEXT("till"), .transaction_id = TEXT("R"),
-                                  .sale_id = text_of(sale), .customer_id = text_of(customer), .net_minor = -net_minor,
-                                  .sale_day = day, .points = -points };
+    struct ledger_entry entry = { .type = TRANSACTION_RETURN,
+                                  .source = TEXT("till"),
+                                  .transaction_id = TEXT("R"),
+                                  .sale_id = text_of(sale),
+                                  .customer_id = text_of(customer),
+                                  .net_minor = -net_minor,
+                                  .sale_day = day,
+                                  .points = -points };
     engine_post(&engine, &entry);
 }
 
@@ -203,7 +213,8 @@ Test(segment, time_alone_puts_one_at_risk_on_the_thirtieth_day_and_a_visit_takes
     expect_told("C", "AT_RISK", SEGMENT_ENTERED, SEGMENT_TIME, day + 30);
     int64_t begins_ms = 0;
     calendar_time(calendar, 2025, 4, 2, 0, 0, 0, &begins_ms);
-    cr_expect_eq(told[last_told("C", "AT_RISK")].effective_ms, begins_ms, "midnight in London, in summer time");
+    cr_expect_eq(told[last_told("C", "AT_RISK")].effective_ms, begins_ms,
+                 "midnight in London, in summer time");
     cr_expect_eq(last_told("D", "AT_RISK"), -1, "there is nothing to spend");
     sell("C", "3", day + 40, 1000, 1);
     expect_told("C", "AT_RISK", SEGMENT_EXITED, SEGMENT_PURCHASE, day + 40);

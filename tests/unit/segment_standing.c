@@ -29,7 +29,8 @@ Test(window, ends_on_the_same_day_a_year_later)
     };
     for (size_t at = 0; at < sizeof cases / sizeof cases[0]; at++)
         cr_expect_eq(window_before(day_of(cases[at].year, cases[at].month, cases[at].day)),
-                     day_of(cases[at].before_year, cases[at].before_month, cases[at].before_day), "%s", cases[at].why);
+                     day_of(cases[at].before_year, cases[at].before_month, cases[at].before_day), "%s",
+                     cases[at].why);
     for (int32_t day = day_of(2022, 1, 1); day < day_of(2030, 1, 1); day++) {
         int32_t leaves = window_leaves(day);
         cr_assert(window_before(leaves) >= day && window_before(leaves - 1) < day, "%d", day);
@@ -82,7 +83,9 @@ static void expect_same(const struct standing *is, const struct standing *want, 
 /* Sales on the day, late ones, some of tomorrow; returns in part, in full and of none, within a year of their sale. */
 static struct ledger_row any_row(const struct past *past, int32_t day)
 {
-    struct ledger_row row = { .type = TRANSACTION_SALE, .net_minor = 1 + rand() % 5000, .points = rand() % 50 };
+    struct ledger_row row = { .type = TRANSACTION_SALE,
+                              .net_minor = 1 + rand() % 5000,
+                              .points = rand() % 50 };
     int kind = rand() % 10;
     row.sale_day = kind == 0 ? day + 1 : kind < 3 ? day - rand() % 400 : day;
     row.sale_hash = (uint64_t)(past->count + 1) << 20;
@@ -116,7 +119,8 @@ Test(standing, sums_are_those_of_counting_everything_anew_on_every_day)
         for (past.count = 0; past.count < SALES * 4; past.count++) {
             for (int days = rand() % 3 == 0 ? rand() % 40 : 0; days > 0; days--) {
                 day++;
-                if (customer.due_day != NO_DAY && customer.due_day <= day) /* as the engine does: never on other days */
+                if (customer.due_day != NO_DAY &&
+                    customer.due_day <= day) /* as the engine does: never on other days */
                     standing_move(&customer, day, window_before(day));
                 recount(&past, day, &want);
                 expect_same(&customer, &want, "after time");
@@ -137,16 +141,21 @@ Test(standing, a_sale_that_came_back_whole_is_no_visit)
     struct standing customer;
     int32_t day = day_of(2025, 5, 20), before = window_before(day);
     standing_init(&customer, TEXT("C"));
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 40, 1000, 1 }, day, before);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day, 700, 1 }, day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 40, 1000, 1 }, day,
+                  before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day, 700, 1 }, day,
+                  before);
     cr_expect_eq(customer.frequency, 2);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -300, 0 }, day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -300, 0 }, day,
+                  before);
     cr_expect_eq(customer.frequency, 2, "some of it is left");
     cr_expect_eq(standing_recency(&customer, day), 0);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -400, -1 }, day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -400, -1 }, day,
+                  before);
     cr_expect_eq(customer.frequency, 1);
     cr_expect_eq(standing_recency(&customer, day), 40, "the visit before it");
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, false, 0, day, -2000, -2 }, day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, false, 0, day, -2000, -2 }, day,
+                  before);
     cr_expect_eq(customer.frequency, 1, "a return of no sale takes money, not visits");
     cr_expect_eq(customer.monetary_minor, -1000);
     standing_done(&customer);
@@ -154,7 +163,10 @@ Test(standing, a_sale_that_came_back_whole_is_no_visit)
 
 /* ---- as bytes ---- */
 
-static struct text name_of(void *arg, uint32_t category) { return text_of(((const char *const *)arg)[category]); }
+static struct text name_of(void *arg, uint32_t category)
+{
+    return text_of(((const char *const *)arg)[category]);
+}
 
 static uint32_t category_of(void *arg, struct text name)
 {
@@ -171,8 +183,10 @@ Test(standing, is_read_back_as_it_was_written_and_cut_bytes_are_refused)
     int32_t day = day_of(2025, 5, 20);
     standing_init(&customer, TEXT("C"));
     for (int at = 0; at < 9; at++)
-        standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, (uint64_t)at << 20, day - at, 900 + at, at },
-                      day, window_before(day));
+        standing_post(
+            &customer,
+            &(struct ledger_row){ TRANSACTION_SALE, false, (uint64_t)at << 20, day - at, 900 + at, at }, day,
+            window_before(day));
     standing_spend(&customer, 1, 77);
     standing_spend(&customer, 0, -5);
     customer.r = 3;
@@ -181,12 +195,14 @@ Test(standing, is_read_back_as_it_was_written_and_cut_bytes_are_refused)
     customer.flags = FLAG_AT_RISK;
     customer.change_count = 12;
     size_t size = standing_size(&customer, name_of, (void *)(uintptr_t)categories);
-    cr_assert_eq(standing_write(&customer, bytes, name_of, (void *)(uintptr_t)categories) - bytes, (ptrdiff_t)size);
+    cr_assert_eq(standing_write(&customer, bytes, name_of, (void *)(uintptr_t)categories) - bytes,
+                 (ptrdiff_t)size);
     for (uint32_t cut = 0; cut <= size; cut++) {
         char *exact = malloc(cut + 1);
         memcpy(exact, bytes, cut);
         standing_init(&again, TEXT("C"));
-        bool whole = standing_read(&again, (struct text){ exact, cut }, category_of, (void *)(uintptr_t)categories);
+        bool whole =
+            standing_read(&again, (struct text){ exact, cut }, category_of, (void *)(uintptr_t)categories);
         cr_assert_eq(whole, cut == size, "%u", cut);
         free(exact);
         if (!whole)
@@ -227,8 +243,10 @@ Test(clv, each_part_is_what_its_formula_says)
     int32_t day = day_of(2025, 5, 20), before = window_before(day);
     standing_init(&customer, TEXT("C"));
     cr_expect_eq(potential(&customer, day).potential, 0, "who never came has no potential");
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 100, 1000, 5 }, day, before);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day - 45, 4000, 15 }, day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 100, 1000, 5 },
+                  day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day - 45, 4000, 15 },
+                  day, before);
     standing_spend(&customer, 0, 2500);
     standing_spend(&customer, 1, 2500);
     standing_spend(&customer, 2, -10);
@@ -243,7 +261,8 @@ Test(clv, each_part_is_what_its_formula_says)
     cr_expect_float_eq(clv.component[CLV_BREADTH], log(2) / log(8), 1e-12);
     cr_expect_float_eq(clv.component[CLV_POINTS], log(21) / log(101), 1e-12);
     cr_expect_float_eq(clv.gate, pow(2, -15.0 / 120), 1e-12);
-    double sum = 10 * clv.component[0] + 45 * clv.component[1] + 25 * clv.component[2] + 20 * clv.component[3];
+    double sum =
+        10 * clv.component[0] + 45 * clv.component[1] + 25 * clv.component[2] + 20 * clv.component[3];
     cr_expect_eq(clv.potential, (int)(sum * clv.gate + 0.5));
     standing_move(&customer, day + 400, window_before(day + 400));
     cr_expect_eq(potential(&customer, day + 400).potential, 0, "nothing in twelve months");
