@@ -26,6 +26,8 @@ struct fold {
     bool begun;
     struct kafka_reader *reader;
     int64_t upto, records;
+    const int64_t *condemned; /* borrowed */
+    size_t condemned_count;
 
     struct bus_record batch[BATCH];
     struct decide_input inputs[BATCH];
@@ -135,6 +137,7 @@ enum ll_status fold_begin(struct fold *fold, int32_t partition, const struct lin
     /* No identity is ever forgotten, so only rows that are there are looked up. */
     partition_init(&fold->memory, partition, INT64_MAX);
     fold->begun = true;
+    fold->condemned_count = 0;
     fold->upto = upto;
     enum topic topic = TOPIC_TRANSACTIONS_VALID;
     enum ll_status status =
@@ -143,6 +146,20 @@ enum ll_status fold_begin(struct fold *fold, int32_t partition, const struct lin
         if (p != partition) /* nothing is wanted of it */
             kafka_reader_start_at(fold->reader, topic, p, ends->end[p]);
     return status;
+}
+
+void fold_condemn(struct fold *fold, const int64_t *offsets, size_t count)
+{
+    fold->condemned = offsets;
+    fold->condemned_count = count;
+}
+
+static bool is_condemned(const struct fold *fold, int64_t offset)
+{
+    size_t i = 0;
+    while (i < fold->condemned_count && fold->condemned[i] < offset)
+        i++;
+    return i < fold->condemned_count && fold->condemned[i] == offset;
 }
 
 static void keep_lines(struct fold *fold, size_t at)
@@ -194,7 +211,11 @@ static enum ll_status decode_batch(struct fold *fold, struct ll_err *err)
                                                  .timestamp_ms = record->timestamp_ms,
                                                  .key = record->key,
                                                  .value = record->value };
-        enum ll_status status = decide_decode(fold->codec, fold->scratch, &fold->inputs[i], err);
+        enum ll_status status = LL_OK;
+        if (is_condemned(fold, record->offset))
+            fold->inputs[i].code = CODE_RECORD_CRASHED;
+        else
+            status = decide_decode(fold->codec, fold->scratch, &fold->inputs[i], err);
         if (status != LL_OK)
             return status;
         if (!fold->inputs[i].is_control && fold->inputs[i].code == CODE_NONE)

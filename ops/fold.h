@@ -35,6 +35,9 @@ void fold_free(struct fold *fold);
 /* Records below upto are folded. ends: of all partitions of transactions.valid. */
 enum ll_status fold_begin(struct fold *fold, int32_t partition, const struct line_part *ends, int64_t upto,
                           struct ll_err *err);
+/* Offsets, ascending, that are refused unread, as accrue has refused them: they killed it. Borrowed until fold_begin is called
+ * again. */
+void fold_condemn(struct fold *fold, const int64_t *offsets, size_t count);
 /* *ret is valid until the next call; *ret_found false: there are no more. */
 enum ll_status fold_next(struct fold *fold, struct posting *ret, bool *ret_found, struct ll_err *err);
 const struct partition *fold_state(const struct fold *fold);

@@ -289,8 +289,7 @@ enum ll_status letters_each(struct lens *lens, const struct letter_filter *filte
     return status;
 }
 
-bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch,
-                  struct event *ret)
+static bool read_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch, struct event *ret)
 {
     enum event_kind kind = EVENT_TRANSACTION;
     if (letter->ref.accrue || text_equal(letter->stage, TEXT("accrue")))
@@ -301,6 +300,12 @@ bool letter_event(const struct letter *letter, struct codec *codec, struct codec
     struct ll_err err = { "" };
     return letter->value.data != NULL &&
            codec_read(codec, kind, letter->value, scratch, ret, &code, &err) == LL_OK;
+}
+
+bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch,
+                  struct event *ret)
+{
+    return (letter->codes & code_bit(CODE_RECORD_CRASHED)) == 0 && read_event(letter, codec, scratch, ret);
 }
 
 struct text letter_event_id(const struct event *event, struct text *ret_source_ref)
@@ -340,7 +345,7 @@ int64_t letter_lines(const struct letter *letter, struct codec *codec, struct co
         letter->origin != TOPIC_COUNT)
         return 0;
     struct event event;
-    if (letter->line_alone || !letter_event(letter, codec, scratch, &event))
+    if (letter->line_alone || !read_event(letter, codec, scratch, &event))
         return 1;
     return letter_event_lines(&event.transaction);
 }

@@ -72,6 +72,6 @@ int64_t letter_lines(const struct letter *letter, struct codec *codec, struct co
 int64_t letter_event_lines(const struct transaction *transaction);
 /* How an event is called and where it came from: its transaction_id or reference id, its source_ref; data NULL: it has none. */
 struct text letter_event_id(const struct event *event, struct text *ret_source_ref);
-/* The event in it, if it decodes. */
+/* The event in it, if it decodes. What killed a process is not decoded. */
 bool letter_event(const struct letter *letter, struct codec *codec, struct codec_scratch *scratch,
                   struct event *ret);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { CONDEMNED_MAX = 256 }; /* of one partition */
+
 struct fold_view {
     struct verify *verify;
     struct check *rows, *ends, *sums;
@@ -16,6 +18,7 @@ struct fold_view {
     struct verify_sales *sales;
     struct line_part *ends_of;         /* of transactions.valid */
     struct postgres_rows *dead, *held; /* the tables, in order */
+    int64_t condemned[CONDEMNED_MAX];  /* of the partition */
     int32_t partition;                 /* that is compared; -1 before the first */
     bool skipped;                      /* it cannot be folded from its beginning */
     struct posting expected;
@@ -29,6 +32,17 @@ static void next_expected(struct fold_view *view)
 {
     if (view->status == LL_OK)
         view->status = fold_next(view->fold, &view->expected, &view->has_expected, view->err);
+}
+
+/* What accrue refused because it killed the process is nothing that can be decided anew: it is taken as refused. */
+static void condemn(struct fold_view *view, int32_t partition)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < postgres_rows_count(view->dead); i++)
+        if (postgres_rows_int(view->dead, i, "source_partition") == partition && count < CONDEMNED_MAX &&
+            text_equal(postgres_rows_text(view->dead, i, "codes"), TEXT("RECORD_CRASHED")))
+            view->condemned[count++] = postgres_rows_int(view->dead, i, "source_offset");
+    fold_condemn(view->fold, view->condemned, count);
 }
 
 static void begin(struct fold_view *view, int32_t partition)
@@ -47,6 +61,7 @@ static void begin(struct fold_view *view, int32_t partition)
     if (view->skipped || view->status != LL_OK)
         return;
     view->status = fold_begin(view->fold, partition, view->ends_of, cut->next_offset, view->err);
+    condemn(view, partition);
     next_expected(view);
 }
 

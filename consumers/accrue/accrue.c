@@ -82,6 +82,7 @@ static enum ll_status assigned(struct accrue *accrue, struct ll_err *err)
         *owned = (struct owned){ .state = OWNED_UNCLAIMED };
         partition_init(&owned->memory, positions[i].partition, accrue->config->accrue.dedupe_events);
     }
+    isolate_keep(accrue->isolate, positions, count);
     accrue->owned_count = count;
     accrue->restart = true;
     accrue->claim_at_ms = accrue->backoff_ms = 0;
@@ -106,6 +107,7 @@ void accrue_finish(struct accrue *accrue, int timeout_ms)
     flush_all(accrue, timeout_ms);
     accrue->ledger.ops->flush_abandon(accrue->ledger.self); /* its memory goes now */
     for (size_t i = 0; i < accrue->owned_count; i++) {
+        isolate_drop(accrue->isolate, TOPIC_TRANSACTIONS_VALID, accrue->owned[i].memory.number);
         partition_done(&accrue->owned[i].memory);
         free(accrue->owned[i].balances);
     }
@@ -160,9 +162,10 @@ static int poll_wait_ms(const struct accrue *accrue)
 static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
 {
     int64_t until_ms = steady_ms(accrue) + accrue->config->accrue.batch_ms;
+    int64_t all = accrue->config->accrue.batch_events, most = isolate_most(accrue->isolate);
     accrue->behind = false;
     int wait_ms = poll_wait_ms(accrue);
-    while (accrue->batch_count < (size_t)accrue->config->accrue.batch_events) {
+    while (accrue->batch_count < (size_t)(most < all ? most : all)) {
         struct bus_record record;
         switch (accrue->bus.ops->poll(accrue->bus.self, wait_ms, &record, err)) {
         case BUS_RECORD:
@@ -207,6 +210,18 @@ static void batch_keep_lines(struct accrue *accrue, struct batch_record *taken)
     accrue->line_count = needed;
 }
 
+/* A record that has killed the process again and again is refused unread. */
+static enum ll_status record_decode(struct accrue *accrue, struct batch_record *taken, struct ll_err *err)
+{
+    int32_t partition = accrue->owned[taken->owned].memory.number;
+    isolate_take(accrue->isolate, TOPIC_TRANSACTIONS_VALID, partition, taken->record.offset);
+    if (isolate_is_condemned(accrue->isolate, TOPIC_TRANSACTIONS_VALID, partition, taken->record.offset)) {
+        taken->input.code = CODE_RECORD_CRASHED;
+        return LL_OK;
+    }
+    return decide_decode(accrue->codec, accrue->scratch, &taken->input, err);
+}
+
 static enum ll_status batch_decode(struct accrue *accrue, struct ll_err *err)
 {
     accrue->line_count = 0;
@@ -216,7 +231,7 @@ static enum ll_status batch_decode(struct accrue *accrue, struct ll_err *err)
                                               .timestamp_ms = taken->record.timestamp_ms,
                                               .key = taken->record.key,
                                               .value = taken->record.value };
-        enum ll_status status = decide_decode(accrue->codec, accrue->scratch, &taken->input, err);
+        enum ll_status status = record_decode(accrue, taken, err);
         if (status != LL_OK)
             return status;
         if (taken->input.is_control || taken->input.code != CODE_NONE)
@@ -400,6 +415,7 @@ static enum ll_status batch_step(struct accrue *accrue, struct ll_err *err)
     enum ll_status status = LL_OK;
     if (!accrue->batch_decoded)
         status = batch_decode(accrue, err);
+    isolate_work(accrue->isolate, false);
     if (status == LL_OK)
         status = batch_look_up(accrue, err);
     if (status == LL_RETRY) {
@@ -412,7 +428,9 @@ static enum ll_status batch_step(struct accrue *accrue, struct ll_err *err)
     hot_collect(accrue); /* of the batch before: Redis worked while this one was decoded */
     if (accrue->batch_count == 0)
         return LL_OK; /* dropped by a doubt */
+    isolate_work(accrue->isolate, true);
     batch_decide(accrue);
+    isolate_work(accrue->isolate, false);
     batch_apply(accrue);
     batch_drop(accrue);
     return LL_OK;

@@ -16,6 +16,7 @@
 #include "runtime/bus.h"
 #include "runtime/clock.h"
 #include "runtime/config.h"
+#include "runtime/isolate.h"
 #include "runtime/process.h"
 #include "schemas/codec.h"
 #include "state/hot.h"
@@ -61,6 +62,7 @@ struct accrue_metrics {
 struct accrue {
     const struct config *config;
     struct process *process; /* NULL in simulation */
+    struct isolate *isolate; /* set after accrue_init; NULL: a record that kills the process is not looked for */
     struct bus_consumer bus;
     struct ledger ledger;
     struct hot hot;
@@ -119,7 +121,7 @@ void accrue_done(struct accrue *accrue);
 enum ll_status flush_step(struct accrue *accrue, struct ll_err *err);
 /* Waits for the flush under way and flushes the rest, at most timeout_ms. */
 void flush_all(struct accrue *accrue, int timeout_ms);
-/* So much is undecided in Postgres that no more may be taken. */
+/* So much is undecided in Postgres that no more may be taken; while a record is looked for that kills the process, anything. */
 bool flush_is_full(const struct accrue *accrue);
 
 /* claim.c */

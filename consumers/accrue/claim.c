@@ -106,6 +106,8 @@ static enum ll_status claim_one(struct accrue *accrue, struct owned *owned, stru
     if (status != LL_OK)
         return status;
     partition_claimed(partition, &claim);
+    isolate_release_part(accrue->isolate, TOPIC_TRANSACTIONS_VALID, number);
+    isolate_settle(accrue->isolate, TOPIC_TRANSACTIONS_VALID, number, partition->next);
     owned->told = claim.counts;
     status = check_watermarks(accrue, partition, err);
     if (status == LL_OK)

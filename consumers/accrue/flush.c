@@ -12,6 +12,8 @@ static bool too_many_accounts(const struct accrue *accrue)
     return false;
 }
 
+static bool is_isolating(const struct accrue *accrue) { return isolate_most(accrue->isolate) != INT64_MAX; }
+
 static bool pending_is_full(const struct accrue *accrue)
 {
     int64_t events = 0, size = 0;
@@ -20,12 +22,12 @@ static bool pending_is_full(const struct accrue *accrue)
         size += (int64_t)pending_size(accrue->owned[i].memory.filling);
     }
     return events >= accrue->config->accrue.flush_events || size >= accrue->config->accrue.flush_size ||
-           too_many_accounts(accrue);
+           too_many_accounts(accrue) || (is_isolating(accrue) && events > 0);
 }
 
 bool flush_is_full(const struct accrue *accrue)
 {
-    return accrue->flush_state != FLUSH_NONE && pending_is_full(accrue);
+    return accrue->flush_state != FLUSH_NONE && (pending_is_full(accrue) || is_isolating(accrue));
 }
 
 /* ---- the end of a flush ---- */
@@ -41,6 +43,7 @@ static void landed(struct accrue *accrue, size_t part)
     metric_add(accrue->metrics.control, now->control - owned->told.control);
     owned->told = *now;
     partition_landed(&owned->memory);
+    isolate_settle(accrue->isolate, TOPIC_TRANSACTIONS_VALID, owned->memory.number, owned->memory.flushed_next);
 }
 
 /* Group offsets are advisory: lag tools read them, we never do. */

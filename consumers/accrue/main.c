@@ -109,7 +109,9 @@ int main(int argc, char **argv)
             abort();
         accrue_init(accrue, config, process, bus, ledger, hot, clock_real(), codec, calendar);
         accrue->metrics = metrics_open(process);
+        accrue->isolate = isolate_start(config->home, process_instance(process));
         status = run(process, accrue, &err);
+        isolate_close(accrue->isolate);
         accrue_done(accrue);
         free(accrue);
     }

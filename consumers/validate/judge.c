@@ -298,8 +298,17 @@ static enum ll_status judge_reference(struct validate *v, const struct hearing *
     return send_valid(v, hearing, event, whole, kafka_partition_of(id, partitions), err);
 }
 
-enum ll_status judge_record(struct validate *v, struct part *part, const struct bus_record *record,
-                            bool *ret_wait, struct ll_err *err)
+/* It killed the process, again and again: it is refused unread. */
+static enum ll_status refuse_condemned(struct validate *v, const struct hearing *hearing, struct ll_err *err)
+{
+    const struct code_info *info = code_info(CODE_RECORD_CRASHED);
+    snprintf(v->message, sizeof v->message, "%s: %s", info->name, info->meaning);
+    enum ll_status status = count_verdict(v, hearing, NULL, true, err);
+    return status == LL_OK ? send_dead(v, hearing, code_bit(CODE_RECORD_CRASHED), -1, 0, err) : status;
+}
+
+static enum ll_status hear(struct validate *v, struct part *part, const struct bus_record *record,
+                           bool *ret_wait, struct ll_err *err)
 {
     struct hearing hearing; /* its headers are set as far as header_count says */
     hearing.record = record;
@@ -311,6 +320,9 @@ enum ll_status judge_record(struct validate *v, struct part *part, const struct 
     *ret_wait = raw != NULL && raw != part && raw->breaker.open;
     if (*ret_wait)
         return LL_OK;
+
+    if (isolate_is_condemned(v->needs.isolate, record->topic, record->partition, record->offset))
+        return refuse_condemned(v, &hearing, err);
 
     /* A sale's key is its customer, mostly: memory can look for it while the bytes are decoded. */
     struct reference_seek ahead;
@@ -339,4 +351,13 @@ enum ll_status judge_record(struct validate *v, struct part *part, const struct 
         break;
     }
     return ll_fail(err, LL_FATAL, "%s", why.text);
+}
+
+enum ll_status judge_record(struct validate *v, struct part *part, const struct bus_record *record,
+                            bool *ret_wait, struct ll_err *err)
+{
+    isolate_take(v->needs.isolate, record->topic, record->partition, record->offset);
+    enum ll_status status = hear(v, part, record, ret_wait, err);
+    isolate_work(v->needs.isolate, false);
+    return status;
 }

@@ -114,6 +114,8 @@ static inline int64_t wall_ms(const struct validate *v)
 /* Opens the transaction if it is not. Call before each send. */
 enum ll_status batch_open(struct validate *v, struct ll_err *err);
 enum ll_status batch_send(struct validate *v, const struct bus_out *out, struct ll_err *err);
+/* How many records one transaction may take. */
+int64_t batch_most(const struct validate *v);
 /* The event's own encoding in v->buffer. */
 struct text batch_encode(struct validate *v, const struct event *event);
 

@@ -23,6 +23,7 @@ struct wiring {
     struct feed feed;
     struct bus_producer producer;
     struct bus_consumer consumer;
+    struct isolate *isolate;
     struct validate *validate;
     char group[NAME_SIZE], transactional_id[NAME_SIZE];
 };
@@ -105,6 +106,7 @@ static enum ll_status run(struct wiring *w, struct ll_err *err)
     if (status != LL_OK)
         return process_stopping() ? LL_OK : status;
     process_waits_for(w->process, NULL);
+    w->isolate = isolate_start(w->config->home, process_instance(w->process));
     struct validate_needs needs = {
         .config = w->config,
         .topics = &w->topics,
@@ -116,6 +118,7 @@ static enum ll_status run(struct wiring *w, struct ll_err *err)
         .producer = w->producer,
         .feed = w->feed,
         .group = w->group,
+        .isolate = w->isolate,
         .process = w->process,
     };
     w->validate = validate_new(&needs);
@@ -129,6 +132,7 @@ static void close_all(struct wiring *w)
 {
     process_ready(w->process, false);
     validate_free(w->validate);
+    isolate_close(w->isolate);
     if (w->consumer.ops != NULL)
         w->consumer.ops->close(w->consumer.self);
     if (w->feed.ops != NULL)

@@ -113,6 +113,7 @@ enum ll_status parts_assign(struct validate *v, const struct bus_position *chang
                             struct ll_err *err)
 {
     parts_revoke(v);
+    isolate_keep(v->needs.isolate, changed, count);
     for (size_t i = 0; i < count; i++) {
         enum topic topic = changed[i].topic;
         int32_t partition = changed[i].partition;
@@ -138,12 +139,14 @@ void parts_revoke(struct validate *v)
 {
     for (struct part *part = part_next(v, NULL); part != NULL; part = part_next(v, part)) {
         waiting_drop(v, part);
+        isolate_drop(v->needs.isolate, part->topic, part->partition);
         part->owned = part->started = part->is_full = false;
     }
 }
 
 void parts_forget(struct validate *v)
 {
+    isolate_release(v->needs.isolate);
     for (struct part *part = part_next(v, NULL); part != NULL; part = part_next(v, part)) {
         waiting_drop(v, part);
         part->believe_position = part->believe_position && !part->started;
@@ -208,7 +211,7 @@ enum ll_status part_take(struct validate *v, struct part *part, struct bus_recor
 
 static enum ll_status retry_one(struct validate *v, struct part *part, struct ll_err *err)
 {
-    while (part->waiting_count > 0 && v->record_count < v->needs.config->validate.batch_events) {
+    while (part->waiting_count > 0 && v->record_count < batch_most(v)) {
         struct bus_record *record = &part->waiting[part->waiting_first];
         bool wait = false;
         enum ll_status status = judge_record(v, part, record, &wait, err);
@@ -270,6 +273,7 @@ void parts_committed(struct validate *v, size_t count)
         struct part *part = part_of(v, v->positions[i].topic, v->positions[i].partition);
         assert(part != NULL);
         part->committed = part->next = v->positions[i].offset;
+        isolate_settle(v->needs.isolate, part->topic, part->partition, part->committed);
     }
 }
 

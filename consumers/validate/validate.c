@@ -58,8 +58,10 @@ struct text batch_encode(struct validate *v, const struct event *event)
 static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
 {
     size_t count = v->started ? parts_positions(v) : 0;
-    if (!v->open && count == 0)
+    if (!v->open && count == 0) {
+        isolate_release(v->needs.isolate); /* what was heard waits */
         return LL_OK;
+    }
     int64_t began_ms = steady_ms(v);
     enum ll_status status = batch_open(v, err);
     if (status == LL_OK && count > 0)
@@ -72,12 +74,19 @@ static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
     if (status != LL_OK)
         return status;
     parts_committed(v, count);
+    isolate_release(v->needs.isolate);
     control_committed(v);
     report_committed(v, steady_ms(v) - began_ms);
     v->busy_ms = began_ms;
     v->busy_count += v->record_count;
     v->record_count = 0;
     return LL_OK;
+}
+
+int64_t batch_most(const struct validate *v)
+{
+    int64_t most = isolate_most(v->needs.isolate), all = v->needs.config->validate.batch_events;
+    return most < all ? most : all;
 }
 
 /* Nothing of the open transaction is to be seen, and nothing since the last commit is remembered. */
@@ -211,7 +220,7 @@ static enum ll_status take_batch(struct validate *v, struct ll_err *err)
     struct bus_record record;
     int64_t now_ms = steady_ms(v);
     enum ll_status status = LL_OK;
-    for (int looks = 1; status == LL_OK && v->record_count < v->needs.config->validate.batch_events;
+    for (int looks = 1; status == LL_OK && v->record_count < batch_most(v);
          looks++) {
         if (looks % CLOCK_EVERY == 0)
             now_ms = steady_ms(v);

@@ -16,6 +16,7 @@
 #include "runtime/bus.h"
 #include "runtime/clock.h"
 #include "runtime/config.h"
+#include "runtime/isolate.h"
 #include "runtime/process.h"
 #include "runtime/topics.h"
 #include "schemas/codec.h"
@@ -32,6 +33,7 @@ struct validate_needs {
     struct bus_producer producer; /* transactional */
     struct feed feed;
     const char *group;
+    struct isolate *isolate; /* NULL: a record that kills the process is not looked for */
     struct process *process; /* NULL: no metrics, nobody is told what is waited for */
 };
 

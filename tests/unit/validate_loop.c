@@ -5,6 +5,7 @@
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct world world;
 
@@ -15,6 +16,7 @@ static void open_world(void)
 static void close_world(void)
 {
     world_close(&world);
+    isolate_close(world.isolate);
 }
 TestSuite(validate_loop, .init = open_world, .fini = close_world);
 
@@ -634,4 +636,50 @@ Test(validate_loop, a_reference_record_that_waits_is_decided_once_over_the_start
     world_settle(&world);
     cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 1);
     cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-topic"), "customers");
+}
+
+/* As a process leaves it that died of these records of one partition, so often. */
+static void die_of(int64_t first, int64_t count, int deaths)
+{
+    char path[64];
+    snprintf(path, sizeof path, "/tmp/lens-validate-loop-%d", (int)getpid());
+    unlink(path);
+    for (int i = 0; i <= deaths; i++) {
+        isolate_close(world.isolate);
+        cr_assert_eq(isolate_open(path, &world.isolate, &world.err), LL_OK, "%s", world.err.text);
+        for (int64_t offset = first; i < deaths && offset < first + count; offset++)
+            isolate_take(world.isolate, TOPIC_TRANSACTIONS, 0, offset);
+    }
+    unlink(path);
+}
+
+Test(validate_loop, a_record_that_killed_the_process_is_refused_unread)
+{
+    put_sale(0, "T0", 0, NULL);
+    int64_t offset = put_sale(0, "T1", 0, NULL);
+    put_sale(0, "T2", 0, NULL);
+    die_of(offset, 1, ISOLATE_DEATHS);
+    world_start(&world);
+    world_settle(&world);
+    expect_decided_once(0);
+    cr_assert_eq(world_dead_of(&world, 0, offset), 1);
+    const struct world_record *dead = world_get(&world, TOPIC_DEAD_LETTER, 0, 0);
+    const struct world_record *raw = world_get(&world, TOPIC_TRANSACTIONS, 0, 1);
+    cr_assert_str_eq(world_header(dead, "ll-codes"), "RECORD_CRASHED");
+    cr_assert(dead->value_size == raw->value_size && memcmp(dead->value, raw->value, raw->value_size) == 0);
+    cr_assert_not(isolate_is_condemned(world.isolate, TOPIC_TRANSACTIONS, 0, offset), "it is committed");
+}
+
+Test(validate_loop, suspects_are_taken_a_few_at_a_time)
+{
+    for (int i = 0; i < 32; i++)
+        put_sale(0, "T1", 0, NULL);
+    die_of(0, 32, 1);
+    cr_assert_eq(isolate_most(world.isolate), 4);
+    world_start(&world);
+    size_t commits = world.commits;
+    world_settle(&world);
+    cr_assert_geq(world.commits, commits + 8, "%zu transactions", world.commits - commits);
+    cr_assert_eq(isolate_most(world.isolate), INT64_MAX, "all are decided, nobody was it");
+    expect_decided_once(0);
 }

@@ -457,6 +457,7 @@ void world_start(struct world *world)
         .producer = {&PRODUCER, world},
         .feed = {&FEED_OPS, world},
         .group = "lens-validate",
+        .isolate = world->isolate,
     };
     world->assigned_count = world->event_count = 0;
     world->is_flowing = false;

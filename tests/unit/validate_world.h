@@ -47,6 +47,7 @@ struct world {
     struct codec *codec;
     struct calendar *calendar;
     struct validate *validate;
+    struct isolate *isolate; /* the test's; NULL: none */
     struct ll_err err;
 
     int64_t wall_ms, steady_ms;
