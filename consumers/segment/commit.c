@@ -268,6 +268,7 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
     segment->owner.is_closed = engine->is_closed;
     segment->owner.threshold_version = engine->epoch.version;
     segment->owner.next_change = segment->next_change;
+    size_t category_count = collect_categories(segment); /* may move segment->categories */
     const struct segment_commit commit = {
         .owner = &segment->owner,
         .parts = segment->parts,
@@ -275,7 +276,7 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
         .standing = &segment->standing,
         .thresholds = &segment->thresholds,
         .changes = &segment->changes,
-        .category_count = collect_categories(segment),
+        .category_count = category_count,
         .categories = segment->categories,
     };
     enum store_reply reply = segment->needs.store.ops->commit(segment->needs.store.self, &commit, err);
