@@ -2,6 +2,7 @@
 
 #include <ctype.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -81,6 +82,44 @@ char *conf_text(const char *document, size_t size)
     return text;
 }
 
+/* RFC 3629: no overlong form, no surrogate, nothing above U+10FFFF. */
+static bool is_utf8(const char *text)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    for (const unsigned char *at = (const unsigned char *)text; *at != '\0';) {
+        size_t size = *at < 0x80 ? 1 : (*at & 0xe0) == 0xc0 ? 2 : (*at & 0xf0) == 0xe0 ? 3 : (*at & 0xf8) == 0xf0 ? 4 : 0;
+        if (size == 0)
+            return false;
+        uint32_t value = size == 1 ? *at : *at & (0x7fu >> size);
+        for (size_t i = 1; i < size; i++) {
+            if ((at[i] & 0xc0) != 0x80)
+                return false;
+            value = value << 6 | (at[i] & 0x3fu);
+        }
+        if (value < least[size] || value > 0x10ffff || (value >= 0xd800 && value <= 0xdfff))
+            return false;
+        at += size;
+    }
+    return true;
+}
+
+/* A text that is not UTF-8 would be written into events, and shown as JSON. */
+static int check_texts(config_t *config, const config_setting_t *setting)
+{
+    if (config_setting_type(setting) == CONFIG_TYPE_STRING && !is_utf8(config_setting_get_string(setting))) {
+        config->error_type = CONFIG_ERR_PARSE;
+        config->error_text = "a text is not UTF-8";
+        config->error_line = (int)config_setting_source_line(setting);
+        return CONFIG_FALSE;
+    }
+    if (!config_setting_is_aggregate(setting))
+        return CONFIG_TRUE;
+    for (int i = 0; i < config_setting_length(setting); i++)
+        if (check_texts(config, config_setting_get_elem(setting, (unsigned)i)) == CONFIG_FALSE)
+            return CONFIG_FALSE;
+    return CONFIG_TRUE;
+}
+
 int conf_read_file(config_t *config, const char *path)
 {
     FILE *file = fopen(path, "re");
@@ -97,5 +136,5 @@ int conf_read_file(config_t *config, const char *path)
     free(bytes);
     if (file != NULL)
         fclose(file);
-    return done;
+    return done == CONFIG_TRUE ? check_texts(config, config_root_setting(config)) : done;
 }

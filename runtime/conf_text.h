@@ -10,5 +10,6 @@
 
 /* The document with its long numbers suffixed, NUL-terminated, malloc'd: the caller frees. Lines keep their numbers. */
 char *conf_text(const char *document, size_t size);
-/* config_read_file, but for that; config_error_file is not set, the caller knows the path. */
+/* config_read_file, but for that; a text that is not UTF-8 is an error like others. config_error_file is not set, the caller knows
+ * the path. */
 int conf_read_file(config_t *config, const char *path);
