@@ -76,13 +76,14 @@ int verb_bench(struct lens *lens, int argc, char **argv)
                     { "line", bench_line, 0 },
                     { "latency", bench_latency, RATE },
                     { "recovery", bench_recovery, RATE },
+                    { "segment", bench_segment, 0 },
                     { "load", load, 0 } };
     static struct bench bench;
     int code = parse(lens, argc, argv, &bench);
     if (code != LENS_DONE)
         return code;
     if (optind + 1 != argc)
-        return lens_usage(lens, "takes one of accrue, line, latency, recovery, load");
+        return lens_usage(lens, "takes one of accrue, line, latency, recovery, segment, load");
     for (size_t i = 0; i < sizeof(benches) / sizeof(benches[0]); i++) {
         if (strcmp(argv[optind], benches[i].name) != 0)
             continue;

@@ -59,5 +59,7 @@ json_t *bench_threads(pid_t pid, int64_t events);
 /* ---- bench_rate.c, bench_live.c ---- */
 int bench_accrue(struct bench *bench);
 int bench_line(struct bench *bench);
+/* ---- bench_segment.c ---- */
+int bench_segment(struct bench *bench);
 int bench_latency(struct bench *bench);
 int bench_recovery(struct bench *bench);

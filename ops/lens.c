@@ -41,7 +41,7 @@ static const struct verb verbs[] = {
     { "generate", "generate --out DIR [--seed N] [--days N] [--customers N] [--products N] [--stores N] [--sales N] [--start DATE]"
       " [--defects PERCENT] [--returns PERCENT] [--duplicates PERCENT] [--currency CODE] [--topics [--rate N]]",
       "synthetic sales, as CSV files or onto the topics", verb_generate, true },
-    { "bench", "bench accrue|line|latency|recovery|load [--events N] [--customers N] [--rate N] [--seconds S] [--seed N] [--keep]",
+    { "bench", "bench accrue|line|latency|recovery|segment|load [--events N] [--customers N] [--rate N] [--seconds S] [--seed N] [--keep]",
       "measure the real line on this machine, in a home of its own", verb_bench, false },
     { "config", "config [--defaults]", "every setting with its value, unit and default", verb_config, true },
 };

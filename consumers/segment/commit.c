@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { GAP_MS_MAX = 10000 };
+
 _Static_assert((int)SEGMENT_CUTS == (int)CUTS, "an epoch is kept as it is decided");
 _Static_assert((int)CLV_PARTS == 4, "a standing has four contributions");
 
@@ -284,9 +286,9 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
         return of_reply(reply);
     int64_t took_ms = segment_steady_ms(segment) - begin_ms;
     /* A commit that takes long is not followed by the next at once: most of the time is the rows'. */
-    int64_t gap_ms = 3 * took_ms > segment->needs.config->segment.flush_ms
-                         ? 3 * took_ms
-                         : segment->needs.config->segment.flush_ms;
+    int64_t gap_ms = 3 * took_ms < GAP_MS_MAX ? 3 * took_ms : GAP_MS_MAX;
+    if (gap_ms < segment->needs.config->segment.flush_ms)
+        gap_ms = segment->needs.config->segment.flush_ms;
     segment->commit_at_ms = segment_steady_ms(segment) + gap_ms;
     metric_add(segment->metrics.rows, segment->rows_since);
     metric_add(segment->metrics.changes, segment->change_count);
