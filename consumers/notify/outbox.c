@@ -17,7 +17,7 @@ enum {
     LEASE_MS = 600000,      /* a claim of another instance is believed so long */
     PAUSE_FIRST_MS = 500,   /* after a server did not answer */
     PAUSE_MAX_MS = 60000,
-    DUE_MAX = 500,          /* judged in one round */
+    DUE_MAX = 2 * OUTBOX_CLAIM_MAX, /* judged in one round: half of them may be held back */
     VALUE_SIZE = 64,
 };
 
@@ -317,6 +317,11 @@ static enum ll_status finish(struct outbox *outbox, const char *next, bool *ret_
 {
     if (next == NULL && json_array_size(outbox->results) == 0)
         return LL_OK;
+    if (outbox->post.ops->settle != NULL) {
+        enum ll_status settled = outbox->post.ops->settle(outbox->post.self, err);
+        if (settled != LL_OK)
+            return settled;
+    }
     json_t *answer = NULL;
     json_t *given = json_pack("{s:I, s:s, s:O, s:s?}", "now", (json_int_t)wall_ms(outbox), "claim", outbox->claim, "results",
                               outbox->results, "next", next);

@@ -35,6 +35,8 @@ struct post_letter {
 struct post_ops {
     /* words: the server's last reply, or what went wrong; printable ASCII. */
     enum post_outcome (*send)(void *self, const struct post_letter *letter, char words[POST_WORDS_SIZE]);
+    /* Before it is written that letters are gone: they are on disk from now on. NULL: they are when send returns. */
+    enum ll_status (*settle)(void *self, struct ll_err *err);
     void (*close)(void *self);
 };
 

@@ -36,7 +36,7 @@ static enum post_outcome files_send(void *self, const struct post_letter *letter
     snprintf(path, sizeof path, "%s/%.*s.eml", files->folder, TEXT_ARG(letter->id));
     snprintf(fresh, sizeof fresh, "%s.new", path);
     int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    bool is_written = fd >= 0 && write_all(fd, letter->message) && fsync(fd) == 0;
+    bool is_written = fd >= 0 && write_all(fd, letter->message);
     int cause = errno;
     if (fd >= 0)
         close(fd);
@@ -53,9 +53,21 @@ static enum post_outcome files_send(void *self, const struct post_letter *letter
     return POST_ACCEPTED;
 }
 
+/* One sync for a round of letters: a sync each costs as much as a hundred. */
+static enum ll_status files_settle(void *self, struct ll_err *err)
+{
+    struct post_files *files = self;
+    int fd = open(files->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool is_settled = fd >= 0 && syncfs(fd) == 0;
+    int cause = errno;
+    if (fd >= 0)
+        close(fd);
+    return is_settled ? LL_OK : ll_fail(err, LL_RETRY, "%s: %s", files->folder, strerror(cause));
+}
+
 static void files_close(void *self) { free(self); }
 
-static const struct post_ops ops = { .send = files_send, .close = files_close };
+static const struct post_ops ops = { .send = files_send, .settle = files_settle, .close = files_close };
 
 enum ll_status post_files_open(const struct config *config, struct post *ret, struct ll_err *err)
 {

@@ -1,0 +1,116 @@
+"""10,000 letters with lens-notify killed in between: every mailbox holds what it must, once; and without a mail server, every file."""
+
+import collections
+import random
+import time
+
+import pytest
+
+from mail_kit import Notify, Server, id_of, parse, text_of
+from stack import wait_for
+from test_mail import bare, server, smtp  # noqa: F401 - fixtures
+
+LETTERS, CUSTOMERS, KILLS = 10000, 2500, 10
+
+
+def truth_of(line, prefix: str, letters: int) -> dict:
+    """address -> Counter of the subjects that must arrive. Some customers may get none."""
+    chance = random.Random(11)
+    expected = collections.defaultdict(collections.Counter)
+    for at in range(CUSTOMERS):
+        customer, address = f"{prefix}{at}", f"{prefix}{at}@mail.example"
+        line.customer(customer, None if at % 50 == 7 else address, f"Customer {at}", erased=at % 50 == 9)
+        expected[address] = collections.Counter()
+    line.flush()
+    made = 0
+    while made < letters:
+        at = chance.randrange(CUSTOMERS)
+        points = chance.randrange(1, 900)
+        line.posting(f"{prefix}{at}", f"{prefix}-T{made}", points)
+        made += 1
+        if at % 50 not in (7, 9):
+            expected[f"{prefix}{at}@mail.example"][f"{points} points for your purchase", f"{prefix}-T{made - 1}"] += 1
+    line.flush()
+    return {address: subjects for address, subjects in expected.items() if subjects}
+
+
+def key_of(message) -> tuple:
+    receipt = text_of(message).split("(receipt ")[1].split(")")[0]
+    return str(message["Subject"]), receipt
+
+
+def undecided(stack, prefix: str) -> int:
+    return stack.query("select count(*)::int from mail.letters where customer_id like %s and state in ('waiting', 'claimed', 'sending')",
+                       prefix + "%")[0][0]
+
+
+def drive(stack, notify, prefix: str, letters: int) -> int:
+    """Kills at random moments while letters go; ends when all are decided. Returns the kills."""
+    chance, kills = random.Random(5), 0
+
+    def taken() -> int:
+        return stack.query("select count(*)::int from mail.letters where customer_id like %s", prefix + "%")[0][0]
+
+    notify.start()
+    while kills < KILLS:
+        time.sleep(chance.uniform(0.3, 2.5))
+        if taken() == letters and undecided(stack, prefix) == 0:
+            break
+        notify.kill()
+        kills += 1
+        notify.start()
+    wait_for("all letters are decided", lambda: taken() == letters and undecided(stack, prefix) == 0, 240, 0.5)
+    notify.stop()
+    return kills
+
+
+@pytest.mark.parametrize("unknown, letters", [("resend", LETTERS), ("hold", LETTERS // 5)])
+def test_ten_thousand_letters_with_kills_arrive_once(bare, server, unknown, letters):  # noqa: F811
+    prefix = f"k{unknown}"
+    expected = truth_of(bare.line, prefix, letters)
+    notify = Notify(bare, smtp(server, f'unknown = "{unknown}";'))
+    try:
+        kills = drive(bare, notify, prefix, letters)
+    finally:
+        notify.kill()
+    found, copies, ids = collections.defaultdict(collections.Counter), 0, {}
+    for address, messages in server.box.messages.items():
+        for data in messages:
+            message = parse(data)
+            assert [a.addr_spec for a in message["To"].addresses] == [address]
+            if ids.setdefault(id_of(message), key_of(message)) != key_of(message):
+                raise AssertionError("two letters with one Message-ID")
+            if found[address][key_of(message)]:
+                copies += 1  # the same Message-ID, so a mail program shows it once
+                continue
+            found[address][key_of(message)] += 1
+    lost = bare.query("select address, subject, split_part(transition, '|', 3) from mail.letters where state = 'unknown'"
+                      " and customer_id like %s", prefix + "%")
+    print(f"{kills} kills, {copies} copies, {len(lost)} unknown")
+    assert kills >= 5, "too fast to be killed: the test says nothing"
+    if unknown == "resend":
+        assert not lost and copies <= kills
+    else:
+        assert copies == 0 and len(lost) <= kills
+        for address, subject, receipt in lost:  # arrived or not: nobody knows, an operator decides
+            found[address][subject, receipt] = 1
+    assert {address: dict(subjects) for address, subjects in found.items()} == {a: dict(s) for a, s in expected.items()}
+    reasons = dict(bare.query("select reason, count(*)::int from mail.letters where customer_id like %s and state = 'held' group by 1",
+                              prefix + "%"))
+    assert set(reasons) == {"ERASED", "NO_ADDRESS"}
+
+
+def test_ten_thousand_files_with_kills(bare):  # noqa: F811
+    expected = truth_of(bare.line, "file", LETTERS)
+    notify = Notify(bare, 'delivery = "file";')
+    try:
+        kills = drive(bare, notify, "file", LETTERS)
+    finally:
+        notify.kill()
+    found = collections.defaultdict(collections.Counter)
+    for path in (bare.home / "mail").glob("*.eml"):
+        message = parse(path.read_bytes())
+        assert id_of(message) == path.stem
+        found[message["To"].addresses[0].addr_spec][key_of(message)] += 1
+    assert kills >= 3, "too fast to be killed: the test says nothing"
+    assert {address: dict(subjects) for address, subjects in found.items()} == {a: dict(s) for a, s in expected.items()}
