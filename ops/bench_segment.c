@@ -52,8 +52,8 @@ static uint64_t next_random(uint64_t *state)
     return x ^ (x >> 31);
 }
 
-static enum ll_status send_event(struct segment_bench *b, const struct event *event, struct text key, int32_t partition,
-                                 int64_t time_ms, struct ll_err *err)
+static enum ll_status send_event(struct segment_bench *b, const struct event *event, struct text key,
+                                 int32_t partition, int64_t time_ms, struct ll_err *err)
 {
     char value[VALUE_SIZE];
     size_t size = codec_write(b->codec, event, value, sizeof value);
@@ -73,7 +73,8 @@ static enum ll_status send_row(struct segment_bench *b, int64_t at, uint64_t *se
     int64_t time_ms = (int64_t)DAY * DAY_MS + 3 * 3600000 + at * 72000000 / b->bench->events;
     struct event event = { .kind = EVENT_LEDGER };
     struct ledger_entry *entry = &event.ledger;
-    snprintf(customer, sizeof customer, "C%07lld", (long long)(next_random(seed) % (uint64_t)b->bench->customers));
+    snprintf(customer, sizeof customer, "C%07lld",
+             (long long)(next_random(seed) % (uint64_t)b->bench->customers));
     snprintf(transaction, sizeof transaction, "B%011lld", (long long)at);
     int32_t partition = kafka_partition_of(text_of(customer), b->partitions);
     *entry = (struct ledger_entry){ .run = b->bench->lens->config.program.run,
@@ -114,7 +115,8 @@ static enum ll_status produce(struct segment_bench *b, struct ll_err *err)
     const struct config *config = &b->bench->lens->config;
     char path[PATH_SIZE];
     uint64_t seed = b->bench->seed;
-    enum ll_status status = codec_new(config_share_path(config, "schemas", path, sizeof path), NULL, &b->codec, err);
+    enum ll_status status =
+        codec_new(config_share_path(config, "schemas", path, sizeof path), NULL, &b->codec, err);
     if (status == LL_OK)
         status = kafka_producer_open(config, NULL, &b->producer, err);
     lens_progress(b->bench->lens, "producing %s ledger rows", lens_number(b->bench->events));
@@ -128,9 +130,9 @@ static enum ll_status produce_ticks(struct segment_bench *b, struct ll_err *err)
 {
     enum ll_status status = LL_OK;
     for (int32_t partition = 0; partition < b->partitions && status == LL_OK; partition++) {
-        const struct event event = {
-            .kind = EVENT_CONTROL, .control = { .kind = CONTROL_TICK, .time_ms = (DAY + 1) * DAY_MS + 6 * 3600000 }
-        };
+        const struct event event = { .kind = EVENT_CONTROL,
+                                     .control = { .kind = CONTROL_TICK,
+                                                  .time_ms = (DAY + 1) * DAY_MS + 6 * 3600000 } };
         status = send_event(b, &event, (struct text){ 0 }, partition, event.control.time_ms, err);
     }
     return status == LL_OK ? b->producer.ops->flush(b->producer.self, FLUSH_MS, err) : status;
@@ -153,8 +155,8 @@ static enum ll_status one_int(struct segment_bench *b, const char *sql, int64_t 
 }
 
 /* Until the query's value is what is wanted; *ret_ms: since begun_ms. */
-static enum ll_status wait_value(struct segment_bench *b, const char *sql, int64_t wanted, int64_t begun_ms, int64_t *ret_ms,
-                                 struct ll_err *err)
+static enum ll_status wait_value(struct segment_bench *b, const char *sql, int64_t wanted, int64_t begun_ms,
+                                 int64_t *ret_ms, struct ll_err *err)
 {
     int64_t value = -1, before = -1, moved_ms = steady_ms();
     char words[160];
@@ -174,7 +176,8 @@ static enum ll_status wait_value(struct segment_bench *b, const char *sql, int64
             return ll_fail(err, LL_FATAL, "lens-segment ended with %d: %s", code, words);
         }
         if (process_stopping() || steady_ms() - moved_ms > STALL_MS)
-            return ll_fail(err, LL_FATAL, "%lld of %lld are there, and for %d s no other came; logs are in %s/log (--keep)",
+            return ll_fail(err, LL_FATAL,
+                           "%lld of %lld are there, and for %d s no other came; logs are in %s/log (--keep)",
                            (long long)value, (long long)wanted, STALL_MS / 1000, b->bench->home);
         lens_progress(b->bench->lens, "%s of %s, %.1f s", lens_number(value), lens_number(wanted),
                       (double)(steady_ms() - begun_ms) / 1000);
@@ -186,11 +189,14 @@ static enum ll_status wait_value(struct segment_bench *b, const char *sql, int64
 
 static enum ll_status read_found(struct segment_bench *b, struct ll_err *err)
 {
-    enum ll_status status = one_int(b, "select count(*) as value from segments.customer_standing", &b->customers, err);
+    enum ll_status status =
+        one_int(b, "select count(*) as value from segments.customer_standing", &b->customers, err);
     if (status == LL_OK)
-        status = one_int(b, "select sum(monetary_minor)::int8 as value from segments.customer_standing", &b->found_net, err);
+        status = one_int(b, "select sum(monetary_minor)::int8 as value from segments.customer_standing",
+                         &b->found_net, err);
     if (status == LL_OK)
-        status = one_int(b, "select sum(points_balance)::int8 as value from segments.customer_standing", &b->found_points, err);
+        status = one_int(b, "select sum(points_balance)::int8 as value from segments.customer_standing",
+                         &b->found_points, err);
     if (status == LL_OK)
         status = one_int(b, "select next_change - 1 as value from segments.owner", &b->changes, err);
     if (status == LL_OK)
@@ -236,7 +242,10 @@ static enum ll_status measure(struct segment_bench *b, struct ll_err *err)
     return status == LL_OK ? read_found(b, err) : status;
 }
 
-static bool is_right(const struct segment_bench *b) { return b->found_net == b->net_minor && b->found_points == b->points; }
+static bool is_right(const struct segment_bench *b)
+{
+    return b->found_net == b->net_minor && b->found_points == b->points;
+}
 
 static int print(const struct segment_bench *b)
 {
@@ -245,30 +254,33 @@ static int print(const struct segment_bench *b)
     int64_t size = b->rss_kib * 1024 / (b->customers > 0 ? b->customers : 1);
     double events = (double)b->bench->events;
     if (lens->json) {
-        json_t *to = json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:i, s:f, s:I, s:f, s:I}", "bench", "segment", "rows",
-                               (json_int_t)b->bench->events, "customers", (json_int_t)b->customers, "row_size",
-                               (json_int_t)(b->value_size / b->bench->events), "seconds", (double)b->rows_ms / 1000,
-                               "rows_per_second", (json_int_t)per_s, "floor_per_second", FLOOR_PER_S, "close_seconds",
-                               (double)b->close_ms / 1000, "changes", (json_int_t)b->changes, "rss_mb",
-                               (double)b->rss_kib / 1024, "rss_bytes_per_customer", (json_int_t)size);
+        json_t *to =
+            json_pack("{s:s, s:I, s:I, s:I, s:f, s:I, s:i, s:f, s:I, s:f, s:I}", "bench", "segment", "rows",
+                      (json_int_t)b->bench->events, "customers", (json_int_t)b->customers, "row_size",
+                      (json_int_t)(b->value_size / b->bench->events), "seconds", (double)b->rows_ms / 1000,
+                      "rows_per_second", (json_int_t)per_s, "floor_per_second", FLOOR_PER_S, "close_seconds",
+                      (double)b->close_ms / 1000, "changes", (json_int_t)b->changes, "rss_mb",
+                      (double)b->rss_kib / 1024, "rss_bytes_per_customer", (json_int_t)size);
         json_object_set_new(to, "high_spenders", json_integer(b->members));
         json_object_set_new(to, "cpu_us_per_row",
                             json_pack("{s:f, s:f, s:f}", "segment", (double)b->own_us / events, "postgres",
-                                      (double)b->postgres_us / events, "kafka", (double)b->kafka_us / events));
+                                      (double)b->postgres_us / events, "kafka",
+                                      (double)b->kafka_us / events));
         json_object_set_new(to, "sums_agree", json_boolean(is_right(b)));
         json_object_set_new(to, "cores", json_integer(sysconf(_SC_NPROCESSORS_ONLN)));
         int code = lens_print_json(lens, to);
         return code != LENS_DONE || is_right(b) ? code : LENS_BAD;
     }
     printf("%s ledger rows of %lld bytes, %s customers, %ld cores: %.2f s, %s rows/s (floor %s)\n",
-           lens_number(b->bench->events), (long long)(b->value_size / b->bench->events), lens_number(b->customers),
-           sysconf(_SC_NPROCESSORS_ONLN), (double)b->rows_ms / 1000, lens_number(per_s), lens_number(FLOOR_PER_S));
-    printf("CPU us/row: segment %.2f, postgres %.2f, kafka %.2f\n", (double)b->own_us / events, (double)b->postgres_us / events,
-           (double)b->kafka_us / events);
-    printf("day closed, everybody judged and written in %.2f s: %s high spenders, %s changes\n", (double)b->close_ms / 1000,
-           lens_number(b->members), lens_number(b->changes));
-    printf("peak memory %.1f MB, %s bytes a customer with %.1f sales each\n", (double)b->rss_kib / 1024, lens_number(size),
-           events / (double)(b->customers > 0 ? b->customers : 1));
+           lens_number(b->bench->events), (long long)(b->value_size / b->bench->events),
+           lens_number(b->customers), sysconf(_SC_NPROCESSORS_ONLN), (double)b->rows_ms / 1000,
+           lens_number(per_s), lens_number(FLOOR_PER_S));
+    printf("CPU us/row: segment %.2f, postgres %.2f, kafka %.2f\n", (double)b->own_us / events,
+           (double)b->postgres_us / events, (double)b->kafka_us / events);
+    printf("day closed, everybody judged and written in %.2f s: %s high spenders, %s changes\n",
+           (double)b->close_ms / 1000, lens_number(b->members), lens_number(b->changes));
+    printf("peak memory %.1f MB, %s bytes a customer with %.1f sales each\n", (double)b->rss_kib / 1024,
+           lens_number(size), events / (double)(b->customers > 0 ? b->customers : 1));
     printf("spend and points of all customers: %s\n", is_right(b) ? "as produced" : "DIFFERENT");
     return is_right(b) ? LENS_DONE : LENS_BAD;
 }

@@ -8,6 +8,7 @@
 #include "ops/reach.h"
 #include "ops/table.h"
 #include "runtime/clock.h"
+#include "state/segment_ranks.h"
 
 #include <getopt.h>
 #include <poll.h>
@@ -28,6 +29,7 @@ struct asking {
     struct lens *lens;
     struct postgres *postgres;
     char run[RUN_SIZE];
+    int64_t live_base, live_threshold_minor; /* by the ranks in Redis; live_base -1: there are none */
 };
 
 static int ask(struct asking *asking, const char *sql, const char *const *params, int count,
@@ -100,8 +102,12 @@ static int list_json(struct asking *asking, const char *day, const struct postgr
                                       (json_int_t)postgres_rows_int(members, at, "members"), "entered",
                                       (json_int_t)postgres_rows_int(members, at, "entered"), "exited",
                                       (json_int_t)postgres_rows_int(members, at, "exited")));
+    json_t *live = asking->live_base < 0
+                       ? json_null()
+                       : json_pack("{s:I, s:I}", "base", (json_int_t)asking->live_base, "threshold_minor",
+                                   (json_int_t)asking->live_threshold_minor);
     return lens_print_json(asking->lens,
-                           json_pack("{s:s, s:b, s:o, s:o}", "as_of", day, "closed",
+                           json_pack("{s:s, s:o, s:b, s:o, s:o}", "as_of", day, "live", live, "closed",
                                      postgres_rows_text(epoch, 0, "version").data != NULL &&
                                          strcmp(text_at(epoch, 0, "day", name, sizeof name), day) == 0,
                                      "thresholds", epoch_json(epoch), "segments", segments));
@@ -134,6 +140,19 @@ static void list_text(struct asking *asking, const char *day, const struct postg
     printf("  fifths of %s customers: recency %s days, frequency %s, spend %s minor units\n",
            lens_number(postgres_rows_int(epoch, 0, "rated")), text_at(epoch, 0, "r_cuts", r, sizeof r),
            text_at(epoch, 0, "f_cuts", f, sizeof f), text_at(epoch, 0, "m_cuts", m, sizeof m));
+    if (asking->live_base > 0)
+        printf("now, by the ranks in Redis: %s, number %s of %s\n",
+               lens_money(asking->lens, asking->live_threshold_minor),
+               lens_number((asking->live_base + 9) / 10), lens_number(asking->live_base));
+}
+
+/* What the threshold would be now; Redis is asked, and may be away. */
+static void read_live(struct asking *asking)
+{
+    struct ll_err err = { "" };
+    if (segment_ranks_read(&asking->lens->config, &asking->live_base, &asking->live_threshold_minor, &err) !=
+        LL_OK)
+        asking->live_base = -1;
 }
 
 static int list(struct asking *asking, const char *as_of)
@@ -151,6 +170,8 @@ static int list(struct asking *asking, const char *as_of)
         params[1] = as_of == NULL ? day : as_of;
         code = ask(asking, members_sql, params, 2, &members);
     }
+    if (code == LENS_DONE && as_of == NULL)
+        read_live(asking);
     if (code == LENS_DONE && asking->lens->json)
         code = list_json(asking, params[1], epoch, members);
     else if (code == LENS_DONE)
@@ -300,7 +321,7 @@ int verb_segments(struct lens *lens, int argc, char **argv)
                                              { "limit", required_argument, NULL, 'n' },
                                              { "timeout", required_argument, NULL, 't' },
                                              { NULL, 0, NULL, 0 } };
-    struct asking asking = { .lens = lens };
+    struct asking asking = { .lens = lens, .live_base = -1 };
     int64_t limit = LIMIT, timeout_s = WAIT_S, as_of_ms;
     const char *as_of = NULL;
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {

@@ -123,7 +123,7 @@ const struct setting config_settings[] = {
     CHOICE_ROW(segment, clock, "log", "log|event",
                "a day ends when the log's clock has left it (live), or by the sales' own times (history, replay)"),
     LONG_ROW(segment, flush_ms, 200, 10, 60000, "ms", "between commits in Postgres, at least"),
-    LONG_ROW(segment, flush_rows, 1000000, 1, 100000000, "rows", "... or after so many, whichever comes first"),
+    LONG_ROW(segment, flush_rows, 5000000, 1, 100000000, "rows", "... or after so many, whichever comes first"),
     LONG_ROW(segment, ahead_records, 20000, 1, 10000000, "records",
              "held of a partition that has come to another day, until all have; more are not fetched"),
     LONG_ROW(segment, quiet_ms, 2000, 0, HOUR_MS, "ms",

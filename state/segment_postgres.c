@@ -373,25 +373,36 @@ static enum store_reply put_categories(struct segment_postgres *store, const str
 static enum store_reply put_standing(struct segment_postgres *store, const struct segment_commit *commit,
                                      struct ll_err *err)
 {
-    enum store_reply reply = copy_in(store, "segment_in", segment_standing_columns, commit->standing, err);
+    enum store_reply reply =
+        copy_in(store, "segments.customer_standing", segment_standing_columns, commit->newcomers, err);
+    if (reply == STORE_OK)
+        reply = copy_in(store, "segment_in", segment_standing_columns, commit->standing, err);
     if (reply != STORE_OK || commit->standing->rows == 0)
         return reply;
     SAY(store,
-        "insert into segments.customer_standing (%s) select %s from segment_in on conflict (run_id, "
-        "customer_id) do update set"
-        " as_of_day = excluded.as_of_day, threshold_version = excluded.threshold_version, recency_days = "
-        "excluded.recency_days,"
-        " frequency = excluded.frequency, monetary_minor = excluded.monetary_minor, r = excluded.r, f = "
-        "excluded.f,"
-        " m = excluded.m, rfm_segment = excluded.rfm_segment, points_balance = excluded.points_balance,"
-        " tier = excluded.tier, tier_points = excluded.tier_points, high_spender = excluded.high_spender,"
-        " at_risk = excluded.at_risk, clv_potential = excluded.clv_potential, clv_trajectory = "
-        "excluded.clv_trajectory,"
-        " clv_engagement = excluded.clv_engagement, clv_breadth = excluded.clv_breadth, clv_points = "
-        "excluded.clv_points,"
-        " last_day = excluded.last_day, first_day = excluded.first_day, change_count = excluded.change_count,"
-        " state = excluded.state; truncate segment_in",
-        segment_standing_columns, segment_standing_columns);
+        "update segments.customer_standing s set"
+        " as_of_day = i.as_of_day, threshold_version = i.threshold_version, recency_days = i.recency_days,"
+        " frequency = i.frequency, monetary_minor = i.monetary_minor, r = i.r, f = i.f, m = i.m,"
+        " rfm_segment = i.rfm_segment, points_balance = i.points_balance, tier = i.tier, tier_points = "
+        "i.tier_points,"
+        " high_spender = i.high_spender, at_risk = i.at_risk, clv_potential = i.clv_potential,"
+        " clv_trajectory = i.clv_trajectory, clv_engagement = i.clv_engagement, clv_breadth = i.clv_breadth,"
+        " clv_points = i.clv_points, last_day = i.last_day, first_day = i.first_day, change_count = "
+        "i.change_count,"
+        " state = i.state from segment_in i where s.run_id = %d and s.customer_id = i.customer_id",
+        store->config.program.run);
+    PGresult *result = NULL;
+    reply = run(store, "writing the standing", &result, err);
+    if (reply != STORE_OK)
+        return reply;
+    bool all = strtoull(PQcmdTuples(result), NULL, 10) == commit->standing->rows;
+    PQclear(result);
+    if (!all) { /* whoever removed rows by hand has another state than memory */
+        postgres_link_drop(&store->link);
+        ll_fail(err, LL_RETRY, "postgres: segments.customer_standing lacks customers that were there");
+        return STORE_DOWN;
+    }
+    SAY(store, "truncate segment_in");
     return run(store, "writing the standing", NULL, err);
 }
 

@@ -75,7 +75,8 @@ struct segment_commit {
     const struct segment_owner *owner; /* as it is to be; its epoch is the claim's */
     const struct segment_part *parts;
     size_t part_count;
-    const struct row_buffer *standing, *thresholds, *changes;
+    const struct row_buffer *standing, *newcomers; /* of customers that have a row, and that have none yet */
+    const struct row_buffer *thresholds, *changes;
     const struct text *categories; /* newly sold */
     size_t category_count;
 };

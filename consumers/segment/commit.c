@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { GAP_MS_MAX = 10000 };
+enum { GAP_MS_MAX = 10000, BUFFER_SIZE_MAX = 16 << 20 };
 
 _Static_assert((int)SEGMENT_CUTS == (int)CUTS, "an epoch is kept as it is decided");
 _Static_assert((int)CLV_PARTS == 4, "a standing has four contributions");
@@ -75,6 +75,7 @@ static bool on_standing(void *arg, struct text customer_id, struct text state)
     struct standing *customer = engine_add(&segment->engine, customer_id);
     if (!standing_read(customer, state, category_of, &segment->engine))
         return false;
+    customer->is_known = true;
     engine_place(&segment->engine, customer);
     return true;
 }
@@ -101,7 +102,6 @@ static void forget(struct segment *segment)
 {
     segment_drop_queues(segment);
     engine_reset(&segment->engine);
-    row_buffer_clear(&segment->standing);
     row_buffer_clear(&segment->thresholds);
     row_buffer_clear(&segment->changes);
     segment->has_moved = false;
@@ -126,6 +126,8 @@ enum ll_status segment_claim(struct segment *segment, struct ll_err *err)
         return of_reply(reply);
     engine_clean(&segment->engine);
     segment->next_change = segment->owner.next_change;
+    segment->ranks_current = false;
+    segment->commits = 0;
     segment->noted = segment->owner.relayed_upto;
     for (size_t at = 0; at < segment->needs.partitions; at++)
         if (segment->parts[at].clock_ms > segment->posted_ms)
@@ -217,7 +219,8 @@ static void collect(struct segment *segment, const struct standing *customer)
         .state = { segment->state.data, (uint32_t)size },
     };
     memcpy(row.clv_thousandths, clv.thousandths, sizeof row.clv_thousandths);
-    segment_write_standing(&segment->standing, segment->needs.config->program.run, &row);
+    segment_write_standing(customer->is_known ? &segment->standing : &segment->newcomers,
+                           segment->needs.config->program.run, &row);
 }
 
 static size_t collect_categories(struct segment *segment)
@@ -257,12 +260,21 @@ static void tell_group(struct segment *segment)
         segment->consumer.ops->commit(segment->consumer.self, next, segment->needs.partitions);
 }
 
+/* What a large commit took is given back. */
+static void empty(struct row_buffer *buffer)
+{
+    if (buffer->capacity > BUFFER_SIZE_MAX)
+        row_buffer_done(buffer);
+    row_buffer_clear(buffer);
+}
+
 enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
 {
     struct engine *engine = &segment->engine;
     int64_t begin_ms = segment_steady_ms(segment);
     pass_markers(segment);
     row_buffer_clear(&segment->standing);
+    row_buffer_clear(&segment->newcomers);
     for (uint32_t at = 0; at < engine->dirty_count; at++)
         collect(segment, &engine->list[engine->dirty[at]]);
     segment->owner.has_day = engine->day != NO_DAY;
@@ -276,6 +288,7 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
         .parts = segment->parts,
         .part_count = segment->needs.partitions,
         .standing = &segment->standing,
+        .newcomers = &segment->newcomers,
         .thresholds = &segment->thresholds,
         .changes = &segment->changes,
         .category_count = category_count,
@@ -298,9 +311,12 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
         log_line(LOG_INFO, "commit", "rows=%lld customers=%u changes=%lld epochs=%zu ms=%lld",
                  (long long)segment->rows_since, engine->dirty_count, (long long)segment->change_count,
                  segment->thresholds.rows, (long long)took_ms);
+    segment_ranks_follow(segment);
     engine_clean(engine);
     row_buffer_clear(&segment->thresholds);
-    row_buffer_clear(&segment->changes);
+    empty(&segment->standing);
+    empty(&segment->newcomers);
+    empty(&segment->changes);
     segment->rows_since = segment->change_count = 0;
     segment->has_moved = false;
     tell_group(segment);

@@ -152,8 +152,11 @@ void engine_table_dirty(struct engine *engine, struct standing *customer)
 
 void engine_clean(struct engine *engine)
 {
-    for (uint32_t at = 0; at < engine->dirty_count; at++)
-        engine->list[engine->dirty[at]].is_dirty = false;
+    for (uint32_t at = 0; at < engine->dirty_count; at++) {
+        struct standing *customer = &engine->list[engine->dirty[at]];
+        customer->is_dirty = false;
+        customer->is_known = true;
+    }
     engine->dirty_count = 0;
     engine->sold_saved = engine->sold_count;
 }

@@ -19,6 +19,7 @@ struct wiring {
     struct codec *codec;
     struct calendar *calendar;
     struct segment_store store;
+    struct segment_ranks *ranks;
     struct segment segment;
     char group[NAME_SIZE], transactional_id[NAME_SIZE];
     int32_t partitions;
@@ -100,6 +101,8 @@ static enum ll_status open_all(struct wiring *w, struct ll_err *err)
         status = check_run(w, err);
     if (status == LL_OK)
         segment_postgres_open(w->config, &w->store);
+    if (status == LL_OK)
+        segment_ranks_open(w->config, &w->ranks);
     return status;
 }
 
@@ -109,6 +112,7 @@ static enum ll_status run(struct wiring *w, struct ll_err *err)
         .config = w->config,
         .process = w->process,
         .store = w->store,
+        .ranks = w->ranks,
         .clock = clock_real(),
         .calendar = w->calendar,
         .codec = w->codec,
@@ -153,6 +157,7 @@ int main(int argc, char **argv)
         status = open_all(&w, &err);
     if (status == LL_OK && !process_stopping())
         status = run(&w, &err);
+    segment_ranks_close(w.ranks);
     if (w.store.ops != NULL)
         w.store.ops->close(w.store.self);
     calendar_free(w.calendar);

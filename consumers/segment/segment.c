@@ -30,6 +30,7 @@ void segment_done(struct segment *segment)
     for (size_t at = 0; at < segment->needs.partitions; at++)
         free(segment->queues[at].records);
     row_buffer_done(&segment->standing);
+    row_buffer_done(&segment->newcomers);
     row_buffer_done(&segment->thresholds);
     row_buffer_done(&segment->changes);
     row_buffer_done(&segment->state);
@@ -212,6 +213,8 @@ static enum ll_status work(struct segment *segment, const char **ret_doing, stru
     *ret_doing = "publish";
     if (status == LL_OK)
         status = segment_publish(segment, err);
+    if (status == LL_OK && !has_news(segment))
+        segment_ranks_idle(segment);
     if (status == LL_OK)
         all_is_well(segment);
     return status;

@@ -22,6 +22,7 @@
 #include "runtime/config.h"
 #include "runtime/process.h"
 #include "schemas/codec.h"
+#include "state/segment_ranks.h"
 #include "state/segment_store.h"
 
 enum { SEGMENT_PARTITIONS_MAX = 256 };
@@ -45,6 +46,7 @@ struct segment_needs {
     const struct config *config;
     struct process *process; /* NULL in tests */
     struct segment_store store;
+    struct segment_ranks *ranks; /* NULL: none are kept */
     struct clock_source clock;
     struct calendar *calendar;
     struct codec *codec;
@@ -72,10 +74,14 @@ struct segment {
     int64_t posted_ms;  /* highest posted_at of any row that was looked at */
     bool has_moved;     /* since the last commit */
     int64_t rows_since; /* the last commit */
-    struct row_buffer standing, thresholds, changes, state;
+    struct row_buffer standing, newcomers, thresholds, changes, state;
     struct text *categories;
     size_t category_capacity;
     int64_t next_change, change_count; /* change_count: not committed yet */
+
+    bool ranks_current; /* Redis holds what was committed */
+    int64_t commits;    /* of this claim */
+    int64_t ranks_look_ms;
 
     int64_t published; /* the next change that is not in Kafka; -1: not known */
     int64_t noted;     /* what Postgres was told of it */
@@ -118,5 +124,9 @@ void segment_on_close(struct segment *segment, int64_t decided_ms);
 /* LL_RETRY: later again. */
 enum ll_status segment_publish(struct segment *segment, struct ll_err *err);
 void segment_unpublish(struct segment *segment); /* closes the producer; the progress is asked for again */
+
+/* ---- ranks.c ---- */
+void segment_ranks_follow(struct segment *segment); /* after a commit, before the engine is clean */
+void segment_ranks_idle(struct segment *segment);   /* when nothing is to be committed */
 
 int64_t segment_steady_ms(const struct segment *segment);

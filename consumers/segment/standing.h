@@ -56,6 +56,7 @@ struct standing {
     uint8_t tier; /* enum tier */
     uint8_t flags;
     bool is_dirty; /* has changed since the last commit */
+    bool is_known; /* has a row in Postgres */
 };
 
 /* One row of the ledger, as far as it concerns its customer. */

@@ -122,6 +122,21 @@ def test_thresholds_of_every_tenth_day_are_the_batchs(stack):
         assert found == (customers, rated, base, k, threshold, r_cuts, f_cuts, m_cuts, median), day
 
 
+def test_redis_holds_the_ranks_and_gets_them_again(stack):
+    def live():
+        found = stack.lens("segments")
+        return found["live"] == {"base": found["thresholds"]["base"], "threshold_minor": found["thresholds"]["threshold_minor"]}
+
+    wait_for("the ranks are those of the closed day", live)
+    redis = stack.redis()
+    ranks = {member: int(score) for member, score in redis.zscan_iter("ll:{r1.segments}:monetary", count=1000)}
+    assert ranks == dict(stack.query("select customer_id, monetary_minor from segments.customer_standing where monetary_minor > 0"))
+    redis.delete("ll:{r1.segments}:monetary", "ll:{r1.segments}:mark")
+    assert stack.lens("segments")["live"] is None
+    wait_for("the ranks are there again", live)
+    assert len(ranks) == redis.zcard("ll:{r1.segments}:monetary")
+
+
 def test_reasons_are_what_happened(stack):
     counted = dict(((segment, kind, reason), n) for segment, kind, reason, n in stack.query(
         "select segment, kind, reason, count(*) from segments.changes group by 1, 2, 3"))
