@@ -96,6 +96,54 @@ static const struct {
     { "NONE", "no purchase in twelve months" },
 };
 
+static void cell(struct table *table, const json_t *of, const char *key)
+{
+    const char *value = json_string_value(json_object_get(of, key));
+    table_text(table, value == NULL ? (struct text){ 0 } : text_of(value));
+}
+
+static void print_changes(const json_t *changes)
+{
+    if (json_array_size(changes) == 0)
+        return;
+    fputs("\nthe last change of each reason (lens explain segment ID)\n", stdout);
+    struct table *table = table_new("EFFECTIVE|CUSTOMER|SEGMENT|KIND|REASON|>THRESHOLDS");
+    for (size_t i = 0; i < json_array_size(changes); i++) {
+        const json_t *change = json_array_get(changes, i);
+        cell(table, change, "effective_at");
+        cell(table, change, "customer_id");
+        cell(table, change, "segment");
+        cell(table, change, "kind");
+        cell(table, change, "reason");
+        table_number(table, number(change, "threshold_version"));
+    }
+    table_print(table, 2, stdout);
+}
+
+static void print_letters(const json_t *standing)
+{
+    json_t *letters = json_object_get(standing, "letters");
+    if (json_object_size(letters) == 0)
+        return;
+    fputs("\nletters (lens mail list)\n", stdout);
+    struct table *table = table_new("|>|");
+    const char *name, *reason;
+    const json_t *count, *held;
+    json_object_foreach(letters, name, count)
+    {
+        row(table, name, json_integer_value(count), "");
+        if (strcmp(name, "held") != 0)
+            continue;
+        json_object_foreach(json_object_get(standing, "letters_held"), reason, held)
+        {
+            char indented[80];
+            snprintf(indented, sizeof indented, "  %s", reason);
+            row(table, indented, json_integer_value(held), "");
+        }
+    }
+    table_print(table, 2, stdout);
+}
+
 void report_standing_print(const struct lens *lens, const json_t *standing)
 {
     const char *as_of = json_string_value(json_object_get(standing, "as_of"));
@@ -130,26 +178,6 @@ void report_standing_print(const struct lens *lens, const json_t *standing)
         if (json_object_get(counts, segments[i].name) != NULL)
             row(table, segments[i].name, number(counts, segments[i].name), segments[i].meaning);
     table_print(table, 2, stdout);
-    const json_t *letters = json_object_get(standing, "letters");
-    if (json_object_size(letters) == 0)
-        return;
-    fputs("\nletters\n", stdout);
-    table = table_new("|>|");
-    const char *name;
-    const json_t *count;
-    json_object_foreach((json_t *)letters, name, count)
-    {
-        row(table, name, json_integer_value(count), "");
-        if (strcmp(name, "held") == 0) {
-            const char *reason;
-            const json_t *held;
-            json_object_foreach((json_t *)json_object_get(standing, "letters_held"), reason, held)
-            {
-                char indented[80];
-                snprintf(indented, sizeof indented, "  %s", reason);
-                row(table, indented, json_integer_value(held), "");
-            }
-        }
-    }
-    table_print(table, 2, stdout);
+    print_changes(json_object_get(standing, "changes"));
+    print_letters(standing);
 }

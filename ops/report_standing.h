@@ -1,7 +1,8 @@
 /*
  * report_standing.h - what `lens report` says of segments, tiers and letters.
- * Shape:  one object, built by Postgres (segments.report, segments.batch_report): as_of, high_spender {base, k, threshold_minor,
- *         members}, at_risk, tiers, segments; letters by state and letters_held by reason. The stream's own, or of any day by batch.
+ * Shape:  one object, built by Postgres. segments.report, the stream's own: as_of, high_spender {base, k, threshold_minor,
+ *         members}, at_risk, tiers, segments, changes (the last of each reason); segments.batch_report, of any day: the same
+ *         without changes. Then letters by state, and letters_held by reason.
  * Units:  _minor is int64 minor units; the rest are customers or letters.
  */
 #pragma once

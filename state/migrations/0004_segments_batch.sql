@@ -300,7 +300,16 @@ create function segments.report(run int4) returns jsonb language sql stable set 
         'tiers', (select jsonb_object_agg(name, coalesce(n, 0)) from unnest(array['BRONZE', 'SILVER', 'GOLD']) as name
                     left join (select tier as name, count(*) as n from standing group by tier) as counted using (name)),
         'segments', (select coalesce(jsonb_object_agg(rfm, n), '{}')
-                       from (select rfm, count(*) as n from standing group by rfm) as counted))
+                       from (select rfm, count(*) as n from standing group by rfm) as counted),
+        -- the last of each reason, of flags and tiers rather than of the named segments, which change all the time
+        'changes', (select coalesce(jsonb_agg(jsonb_build_object(
+                               'customer_id', customer_id, 'segment', segment, 'kind', kind, 'reason', reason,
+                               'effective_at', to_char(effective_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
+                               'as_of_day', as_of_day, 'threshold_version', threshold_version)
+                           order by segment like 'RFM%', array_position(array['THRESHOLD', 'TIME', 'PURCHASE'], reason), reason), '[]')
+                      from (select distinct on (reason) *
+                              from segments.changes where run_id = run and segment <> 'TIER_BRONZE'
+                             order by reason, segment like 'RFM%', change_no desc) as latest))
 $$;
 
 create function segments.batch_report(as_of date, run int4 default 1, settings jsonb default null) returns jsonb

@@ -9,9 +9,11 @@ from stack import Stack
 
 
 @contextlib.contextmanager
-def fresh_stack():
+def fresh_stack(configuration=None):
     stack = Stack(conftest._new_home())
     try:
+        if configuration:
+            stack.configure(configuration)
         stack.up()
         yield stack
     finally:
