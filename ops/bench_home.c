@@ -96,6 +96,8 @@ enum ll_status bench_home_open(struct bench *bench, bool processes, struct ll_er
     if (status == LL_OK)
         status = config_load(NULL, &bench->lens->config, err);
     if (status == LL_OK)
+        status = config_as(&bench->lens->config, "admin", err);
+    if (status == LL_OK)
         status = stack_open(&bench->lens->config, &bench->stack, err);
     if (status == LL_OK)
         status = rules_ensure_default(&bench->lens->config, err);

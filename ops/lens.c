@@ -15,7 +15,7 @@ struct verb {
 };
 
 static const struct verb verbs[] = {
-    { "up", "up [--no-processes] [--bench] [--new-ports]", "start the private Kafka, Redis, Postgres and our processes", verb_up, false },
+    { "up", "up [--no-processes] [--bench] [--new-ports] [--secure]", "start the private Kafka, Redis, Postgres and our processes", verb_up, false },
     { "down", "down [--purge]", "stop them; --purge also removes their data", verb_down, true },
     { "status", "status", "what runs, since when, and what it waits for", verb_status, false },
     { "env", "env [--export]", "the services' addresses as shell assignments", verb_env, false },

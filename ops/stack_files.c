@@ -1,6 +1,7 @@
 #include "ops/stack_files.h"
 
 #include "ops/machine.h"
+#include "ops/secure.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -192,26 +193,47 @@ static bool socket_fits(const char *path)
     return strlen(path) < sizeof((struct sockaddr_un *)0)->sun_path;
 }
 
-/* The addresses for config_load. A unix socket is preferred: less work for both ends. */
+/* Who connects, and what the other end must show: one file for all processes, each with its own password. */
+static void secure_settings(const struct stack *stack, char kafka[4 * PATH_SIZE], char redis[4 * PATH_SIZE],
+                            char postgres[4 * PATH_SIZE])
+{
+    const char *home = stack->config->home;
+    kafka[0] = redis[0] = '\0';
+    path_of(postgres, "user = \"lens\";");
+    if (!secure_is(stack->config))
+        return;
+    snprintf(kafka, 4 * PATH_SIZE,
+             " security_protocol = \"sasl_ssl\"; sasl_mechanism = \"SCRAM-SHA-512\"; sasl_username = \"lens-%%p\";\n"
+             "  sasl_password_file = \"%s/secrets/%%p.kafka\"; ssl_ca_file = \"%s/secrets/ca.pem\";", home, home);
+    snprintf(redis, 4 * PATH_SIZE, " username = \"lens-%%p\"; password_file = \"%s/secrets/%%p.redis\";", home);
+    snprintf(postgres, 4 * PATH_SIZE,
+             "user = \"lens_%%p\"; password_file = \"%s/secrets/%%p.postgres\"; sslmode = \"verify-full\";\n"
+             "  sslrootcert_file = \"%s/secrets/ca.pem\";", home, home);
+}
+
+/* The addresses for config_load. A unix socket is preferred: less work for both ends. Postgres has TLS on TCP alone. */
 static enum ll_status write_addresses(const struct stack *stack, struct ll_err *err)
 {
-    char text[4 * PATH_SIZE], path[PATH_SIZE], socket_path[PATH_SIZE];
+    char text[16 * PATH_SIZE], path[PATH_SIZE], socket_path[PATH_SIZE];
+    char kafka[4 * PATH_SIZE], redis[4 * PATH_SIZE], postgres[4 * PATH_SIZE];
+    secure_settings(stack, kafka, redis, postgres);
     size_t used =
         (size_t)snprintf(text, sizeof text, "// Addresses of the private stack, chosen by `lens up`.\n");
     if (stack->is_private[STACK_KAFKA])
         used += (size_t)snprintf(text + used, sizeof text - used,
-                                 "kafka: { bootstrap = \"127.0.0.1:%d\"; };\n", stack->kafka_port);
+                                 "kafka: { bootstrap = \"127.0.0.1:%d\";%s };\n", stack->kafka_port, kafka);
     if (stack->is_private[STACK_REDIS]) {
         path_of(socket_path, "%s/run/redis.sock", stack->config->home);
         used += (size_t)snprintf(text + used, sizeof text - used,
-                                 "redis: { host = \"127.0.0.1\"; port = %d; socket = \"%s\"; };\n",
-                                 stack->redis_port, socket_fits(socket_path) ? socket_path : "");
+                                 "redis: { host = \"127.0.0.1\"; port = %d; socket = \"%s\";%s };\n",
+                                 stack->redis_port, socket_fits(socket_path) ? socket_path : "", redis);
     }
     if (stack->is_private[STACK_POSTGRES]) {
         path_of(socket_path, "%s/.s.PGSQL.%d", stack->postgres_dir, stack->postgres_port);
         snprintf(text + used, sizeof text - used,
-                 "postgres: { host = \"%s\"; port = %d; user = \"lens\"; database = \"lens\"; };\n",
-                 socket_fits(socket_path) ? stack->postgres_dir : "127.0.0.1", stack->postgres_port);
+                 "postgres: { host = \"%s\"; port = %d; database = \"lens\"; %s };\n",
+                 socket_fits(socket_path) && !secure_is(stack->config) ? stack->postgres_dir : "127.0.0.1",
+                 stack->postgres_port, postgres);
     }
     return file_write(path_of(path, "%s/stack.conf", stack->config->home), text, 0644, NULL, err);
 }
@@ -231,9 +253,10 @@ static void cluster_id(const struct stack *stack, char to[32])
 
 struct values {
     char name[32], kafka[16], controller[16], redis[16], postgres[16], cluster[32], user[128],
-        socket[VALUE_SIZE], redis_socket[VALUE_SIZE], config[VALUE_SIZE], digest[32];
+        socket[VALUE_SIZE], redis_socket[VALUE_SIZE], config[VALUE_SIZE], digest[32], redis_users[VALUE_SIZE],
+        broker_password[SECURE_SECRET_SIZE], admin_password[SECURE_SECRET_SIZE];
 };
-enum { BLANK_COUNT = 19 };
+enum { BLANK_COUNT = 23 };
 
 static void fill_values(const struct stack *stack, struct values *v)
 {
@@ -261,6 +284,15 @@ static void fill_values(const struct stack *stack, struct values *v)
         snprintf(v->redis_socket, sizeof v->redis_socket, "unixsocket \"%s\"\nunixsocketperm 700", path);
 }
 
+static enum ll_status fill_secrets(const struct stack *stack, struct values *v, struct ll_err *err)
+{
+    v->redis_users[0] = '\0';
+    if (secure_is(stack->config))
+        snprintf(v->redis_users, sizeof v->redis_users, "aclfile \"%s/redis/users.acl\"", stack->config->home);
+    enum ll_status status = secure_read(stack->config, "broker.kafka", v->broker_password, err);
+    return status == LL_OK ? secure_read(stack->config, "admin.kafka", v->admin_password, err) : status;
+}
+
 static const char *jvm_options(bool bench)
 {
     return bench ? "-Xms1g -Xmx1g" : "-XX:TieredStopAtLevel=1 -Xms32m -Xmx128m";
@@ -271,22 +303,27 @@ struct template
     const char *from, *to; /* below deploy/stack, below LENS_HOME */
     mode_t mode;
     enum stack_service service;
+    bool secure; /* only where a home is */
 };
 
 static const struct template templates[] = {
-    { "kafka/server.properties", "kafka/server.properties", 0644, STACK_KAFKA },
-    { "kafka/log4j.properties", "kafka/log4j.properties", 0644, STACK_KAFKA },
-    { "kafka/run", "service/kafka/run", 0755, STACK_KAFKA },
-    { "redis/redis.conf", "redis/redis.conf", 0644, STACK_REDIS },
-    { "redis/run", "service/redis/run", 0755, STACK_REDIS },
-    { "postgres/postgresql.conf", "postgres/postgresql.conf", 0644, STACK_POSTGRES },
-    { "postgres/run", "service/postgres/run", 0755, STACK_POSTGRES },
-    { "postgres/control-t", "service/postgres/control/t", 0755, STACK_POSTGRES },
-    { "process/run", "service/validate/run", 0755, STACK_VALIDATE },
-    { "process/run", "service/accrue/run", 0755, STACK_ACCRUE },
-    { "process/run", "service/relay/run", 0755, STACK_RELAY },
-    { "process/run", "service/segment/run", 0755, STACK_SEGMENT },
-    { "process/run", "service/notify/run", 0755, STACK_NOTIFY },
+    { "secure/kafka.properties", "kafka/secure.properties", 0600, STACK_KAFKA, true },
+    { "secure/admin.properties", "secrets/admin.properties", 0600, STACK_KAFKA, true },
+    { "secure/postgresql.conf", "postgres/secure.conf", 0600, STACK_POSTGRES, true },
+    { "secure/pg_hba.conf", "postgres/pg_hba.conf", 0600, STACK_POSTGRES, true },
+    { "kafka/server.properties", "kafka/server.properties", 0644, STACK_KAFKA, false },
+    { "kafka/log4j.properties", "kafka/log4j.properties", 0644, STACK_KAFKA, false },
+    { "kafka/run", "service/kafka/run", 0755, STACK_KAFKA, false },
+    { "redis/redis.conf", "redis/redis.conf", 0644, STACK_REDIS, false },
+    { "redis/run", "service/redis/run", 0755, STACK_REDIS, false },
+    { "postgres/postgresql.conf", "postgres/postgresql.conf", 0644, STACK_POSTGRES, false },
+    { "postgres/run", "service/postgres/run", 0755, STACK_POSTGRES, false },
+    { "postgres/control-t", "service/postgres/control/t", 0755, STACK_POSTGRES, false },
+    { "process/run", "service/validate/run", 0755, STACK_VALIDATE, false },
+    { "process/run", "service/accrue/run", 0755, STACK_ACCRUE, false },
+    { "process/run", "service/relay/run", 0755, STACK_RELAY, false },
+    { "process/run", "service/segment/run", 0755, STACK_SEGMENT, false },
+    { "process/run", "service/notify/run", 0755, STACK_NOTIFY, false },
 };
 
 static enum ll_status fill_one(const struct stack *stack, const char *from, const char *to, mode_t mode,
@@ -313,7 +350,7 @@ static enum ll_status write_service(const struct stack *stack, enum stack_servic
     if (status == LL_OK)
         status = fill_one(stack, "finish", path_of(to, "service/%s/finish", name), 0755, blanks, NULL, err);
     for (size_t at = 0; at < sizeof templates / sizeof templates[0] && status == LL_OK; at++)
-        if (templates[at].service == service)
+        if (templates[at].service == service && (!templates[at].secure || secure_is(stack->config)))
             status = fill_one(stack, templates[at].from, templates[at].to, templates[at].mode, blanks,
                               changed, err);
     return status;
@@ -326,6 +363,12 @@ enum ll_status stack_write(struct stack *stack, const struct stack_options *opti
     enum ll_status status = LL_OK;
     if (stack->is_private[STACK_POSTGRES])
         status = place_postgres(stack, err);
+    if (status == LL_OK && (options->secure || secure_is(stack->config)))
+        status = secure_make(stack, err);
+    if (status == LL_OK)
+        status = fill_secrets(stack, &v, err);
+    if (status != LL_OK)
+        return status;
     fill_values(stack, &v);
     const struct file_blank blanks[BLANK_COUNT] = {
         { "HOME", stack->config->home },
@@ -347,6 +390,10 @@ enum ll_status stack_write(struct stack *stack, const struct stack_options *opti
         { "AS_USER", v.user },
         { "CONFIG", v.config },
         { "CONFIG_DIGEST", v.digest },
+        { "REDIS_USERS", v.redis_users },
+        { "BROKER_PASSWORD", v.broker_password },
+        { "ADMIN_PASSWORD", v.admin_password },
+        { "POSTGRES_OWNER", secure_is(stack->config) ? "lens_admin" : "lens" },
     };
     for (int at = 0; at < STACK_SERVICE_COUNT && status == LL_OK; at++) {
         ret_changed[at] = false;
@@ -354,5 +401,7 @@ enum ll_status stack_write(struct stack *stack, const struct stack_options *opti
         if (stack->is_private[at])
             status = write_service(stack, (enum stack_service)at, blanks, &ret_changed[at], err);
     }
+    explicit_bzero(v.broker_password, sizeof v.broker_password);
+    explicit_bzero(v.admin_password, sizeof v.admin_password);
     return status == LL_OK ? write_addresses(stack, err) : status;
 }

@@ -10,6 +10,7 @@
 struct stack_options {
     bool bench;     /* Kafka gets a large heap and the full compiler */
     bool new_ports; /* choose ports anew */
+    bool secure;    /* passwords, TLS and rights; a home that has them keeps them without being told */
 };
 
 /* Makes LENS_HOME if it is not there; a directory that holds something else is refused. */

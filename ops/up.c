@@ -5,6 +5,7 @@
  */
 #include "ops/machine.h"
 #include "ops/rules.h"
+#include "ops/secure.h"
 #include "ops/service.h"
 #include "ops/stack.h"
 #include "ops/stack_files.h"
@@ -56,6 +57,7 @@ static int parse(struct up *up, int argc, char **argv)
         { "no-processes", no_argument, NULL, 'n' },
         { "bench", no_argument, NULL, 'b' },
         { "new-ports", no_argument, NULL, 'p' },
+        { "secure", no_argument, NULL, 's' },
         { NULL, 0, NULL, 0 },
     };
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
@@ -65,6 +67,8 @@ static int parse(struct up *up, int argc, char **argv)
             up->options.bench = true;
         else if (option == 'p')
             up->options.new_ports = true;
+        else if (option == 's')
+            up->options.secure = true;
         else
             return lens_usage(up->lens, "no such option");
     }
@@ -148,6 +152,8 @@ static enum ll_status prepare(struct up *up, struct ll_err *err)
         status = stack_write(stack, &up->options, up->changed, err);
     if (status == LL_OK)
         status = config_load(NULL, &up->lens->config, err); /* with the addresses that were just written */
+    if (status == LL_OK)
+        status = config_as(&up->lens->config, "admin", err);
     return status;
 }
 
@@ -259,6 +265,17 @@ static enum ll_status start_stores(struct up *up, struct ll_err *err)
     return status;
 }
 
+/* Each time, so that tables of new migrations are granted too, and roles that were made meanwhile have their rights. */
+static enum ll_status grant_roles(const struct config *config, struct ll_err *err)
+{
+    struct postgres *postgres = NULL;
+    enum ll_status status = postgres_open(config, "lens-up", &postgres, err);
+    if (status == LL_OK)
+        status = postgres_query(postgres, "select loyalty.grant_roles()", NULL, 0, NULL, err);
+    postgres_close(postgres);
+    return status;
+}
+
 /* Topics by topics.conf, tables by state/migrations, and a first rule set where there is none: before any
  * process runs, so that validate announces it before the first sale. */
 static enum ll_status prepare_stores(struct up *up, struct ll_err *err)
@@ -276,7 +293,11 @@ static enum ll_status prepare_stores(struct up *up, struct ll_err *err)
         status = kafka_admin_create_topics(admin, &topics, &up->topics_created, 30000, err);
     kafka_admin_close(admin);
     if (status == LL_OK)
+        status = secure_grant(&up->stack, &topics, err);
+    if (status == LL_OK)
         status = postgres_migrate(config, &up->migrations_applied, err);
+    if (status == LL_OK)
+        status = grant_roles(config, err);
     if (status == LL_OK)
         status = rules_ensure_default(config, err);
     return status;

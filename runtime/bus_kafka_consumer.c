@@ -27,7 +27,14 @@ struct consumer {
     bool is_closing;
     struct bus_position changed[POSITIONS_MAX];
     size_t changed_count;
+    rd_kafka_topic_partition_list_t *paused; /* by us */
+    const struct config *config; /* kept, as the strings of options are: to join again */
+    struct kafka_consumer_options options;
+    enum topic topics[TOPIC_COUNT];
 };
+
+static enum ll_status join(struct consumer *consumer, struct ll_err *err);
+static bool leave(struct consumer *consumer);
 
 /* The answer to a rebalance is given by start() and stop(), outside of this callback. */
 static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list,
@@ -141,9 +148,29 @@ static enum bus_event tell_news(struct consumer *consumer)
     return consumer->phase == PHASE_ASSIGNED ? BUS_ASSIGNED : BUS_REVOKED;
 }
 
+/* The group forgot us while the broker was away: what we had is lost, and we join anew. */
+static enum bus_event begin_anew(struct consumer *consumer, struct ll_err *err)
+{
+    if (consumer->phase != PHASE_QUIET) {
+        consumer->phase = PHASE_REVOKED;
+        consumer->is_lost = true;
+        return tell_news(consumer);
+    }
+    log_line(LOG_WARN, "kafka_joins_anew", "group=%s trouble=%s", log_quote_c(consumer->options.group),
+             log_quote_c(consumer->client.trouble));
+    if (!leave(consumer)) {
+        ll_fail(err, LL_FATAL, "kafka %.100s: the old connection does not end", consumer->client.address);
+        return BUS_BROKEN;
+    }
+    consumer->is_closing = false;
+    return join(consumer, err) == LL_OK ? BUS_NONE : BUS_BROKEN;
+}
+
 static enum bus_event consumer_poll(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err)
 {
     struct consumer *consumer = self;
+    if (kafka_client_was_forgotten(&consumer->client))
+        return begin_anew(consumer, err);
     if (consumer->is_news ||
         consumer->phase == PHASE_REVOKED) /* said again until stop(): nothing may flow meanwhile */
         return tell_news(consumer);
@@ -157,6 +184,8 @@ static enum bus_event consumer_poll(void *self, int timeout_ms, struct bus_recor
         event = judge_error(consumer, message, err);
         rd_kafka_message_destroy(message);
     }
+    if (kafka_client_was_forgotten(&consumer->client))
+        return begin_anew(consumer, err);
     if (event == BUS_NONE && consumer->is_news)
         return tell_news(consumer);
     return event == BUS_NONE ? kafka_client_health(&consumer->client, err) : event;
@@ -222,6 +251,15 @@ static enum ll_status consumer_start(void *self, const struct bus_position *from
     return status;
 }
 
+/* librdkafka remembers a pause beyond the assignment: partitions that come back would never flow. */
+static void resume_all(struct consumer *consumer)
+{
+    if (consumer->paused->cnt > 0)
+        rd_kafka_resume_partitions(consumer->client.rk, consumer->paused);
+    rd_kafka_topic_partition_list_destroy(consumer->paused);
+    consumer->paused = rd_kafka_topic_partition_list_new(0);
+}
+
 static enum ll_status consumer_stop(void *self, struct ll_err *err)
 {
     struct consumer *consumer = self;
@@ -229,6 +267,7 @@ static enum ll_status consumer_stop(void *self, struct ll_err *err)
         return LL_OK;
     consumer->phase = PHASE_QUIET;
     consumer->is_news = false;
+    resume_all(consumer);
     rd_kafka_resp_err_t code = rd_kafka_assign(consumer->client.rk, NULL);
     if (code == RD_KAFKA_RESP_ERR__FATAL) /* fenced: nothing is ours any more, and poll says so */
         return LL_OK;
@@ -326,6 +365,11 @@ static enum ll_status consumer_pause(void *self, enum topic topic, int32_t parti
                                       : rd_kafka_resume_partitions(consumer->client.rk, list);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
         code = list->elems[0].err;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) {
+        rd_kafka_topic_partition_list_del(consumer->paused, topic_name(topic), partition);
+        if (paused)
+            rd_kafka_topic_partition_list_add(consumer->paused, topic_name(topic), partition);
+    }
     /* A list that went through pause holds its partition: not freed, rd_kafka_destroy would wait for ever. */
     rd_kafka_topic_partition_list_destroy(list);
     return code == RD_KAFKA_RESP_ERR_NO_ERROR
@@ -333,16 +377,24 @@ static enum ll_status consumer_pause(void *self, enum topic topic, int32_t parti
                : kafka_fail(&consumer->client, err, code, paused ? "pause" : "resume");
 }
 
+static bool leave(struct consumer *consumer)
+{
+    consumer->is_closing = true;
+    for (int topic = 0; topic < TOPIC_COUNT; topic++) {
+        if (consumer->handles[topic] != NULL)
+            rd_kafka_topic_destroy(consumer->handles[topic]);
+        consumer->handles[topic] = NULL;
+    }
+    if (consumer->paused != NULL) /* it may hold partitions: the client would wait for it for ever */
+        rd_kafka_topic_partition_list_destroy(consumer->paused);
+    consumer->paused = NULL;
+    return kafka_client_end(&consumer->client, CLOSE_MS);
+}
+
 static void consumer_close(void *self)
 {
     struct consumer *consumer = self;
-    if (consumer == NULL)
-        return;
-    consumer->is_closing = true;
-    for (int topic = 0; topic < TOPIC_COUNT; topic++)
-        if (consumer->handles[topic] != NULL)
-            rd_kafka_topic_destroy(consumer->handles[topic]);
-    if (kafka_client_end(&consumer->client, CLOSE_MS))
+    if (consumer != NULL && leave(consumer))
         free(consumer); /* else a thread of librdkafka may still look at it */
 }
 
@@ -417,9 +469,9 @@ static enum ll_status set_group(rd_kafka_conf_t *settings, const struct config *
     return status;
 }
 
-static enum ll_status subscribe(struct consumer *consumer, const struct kafka_consumer_options *options,
-                                struct ll_err *err)
+static enum ll_status subscribe(struct consumer *consumer, struct ll_err *err)
 {
+    const struct kafka_consumer_options *options = &consumer->options;
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)options->topic_count);
     for (size_t at = 0; at < options->topic_count; at++) {
         enum topic topic = options->topics[at];
@@ -431,14 +483,13 @@ static enum ll_status subscribe(struct consumer *consumer, const struct kafka_co
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? LL_OK : kafka_fail(&consumer->client, err, code, "subscribe");
 }
 
-enum ll_status kafka_consumer_open(const struct config *config, const struct kafka_consumer_options *options,
-                                   struct bus_consumer *ret, struct ll_err *err)
+/* A connection of its own, whose member of the group this is from then on. */
+static enum ll_status join(struct consumer *consumer, struct ll_err *err)
 {
-    if (options->group == NULL)
-        return ll_fail(err, LL_FATAL, "a consumer needs a group; what reads without one is kafka_reader");
-    struct consumer *consumer = calloc(1, sizeof *consumer);
-    if (consumer == NULL)
-        abort();
+    const struct config *config = consumer->config;
+    const struct kafka_consumer_options *options = &consumer->options;
+    consumer->client = (struct kafka_client){ .rk = NULL };
+    consumer->paused = rd_kafka_topic_partition_list_new(0);
     rd_kafka_conf_t *settings = NULL;
     enum ll_status status = kafka_client_settings(&consumer->client, config, "consumer", &settings, err);
     if (status == LL_OK) {
@@ -452,8 +503,25 @@ enum ll_status kafka_consumer_open(const struct config *config, const struct kaf
     }
     if (status == LL_OK) {
         rd_kafka_poll_set_consumer(consumer->client.rk);
-        status = subscribe(consumer, options, err);
+        status = subscribe(consumer, err);
     }
+    return status;
+}
+
+enum ll_status kafka_consumer_open(const struct config *config, const struct kafka_consumer_options *options,
+                                   struct bus_consumer *ret, struct ll_err *err)
+{
+    if (options->group == NULL)
+        return ll_fail(err, LL_FATAL, "a consumer needs a group; what reads without one is kafka_reader");
+    struct consumer *consumer = calloc(1, sizeof *consumer);
+    if (consumer == NULL)
+        abort();
+    assert(options->topic_count <= TOPIC_COUNT);
+    memcpy(consumer->topics, options->topics, options->topic_count * sizeof options->topics[0]);
+    consumer->config = config;
+    consumer->options = *options;
+    consumer->options.topics = consumer->topics;
+    enum ll_status status = join(consumer, err);
     if (status != LL_OK) {
         consumer_close(consumer);
         return status;

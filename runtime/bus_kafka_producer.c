@@ -67,6 +67,14 @@ static enum ll_status fail_call(struct producer *producer, rd_kafka_error_t *err
     return is_fatal ? LL_FATAL : LL_RETRY;
 }
 
+/* The calls of a transaction last as long as the broker is away. */
+static void go_inside(const struct producer *producer, const char *doing)
+{
+    char what[2 * CONFIG_TEXT_SIZE];
+    snprintf(what, sizeof what, "kafka %.100s: %s", producer->client.address, doing);
+    process_inside(what);
+}
+
 static enum ll_status fail_kind(const struct producer *producer, struct ll_err *err)
 {
     return ll_fail(err, LL_FATAL,
@@ -88,13 +96,8 @@ static enum ll_status producer_begin(void *self, struct ll_err *err)
     return LL_OK;
 }
 
-static enum ll_status producer_abort(void *self, struct ll_err *err)
+static enum ll_status resume_abort(struct producer *producer, struct ll_err *err)
 {
-    struct producer *producer = self;
-    if (!producer->is_transactional)
-        return fail_kind(producer, err);
-    if (!producer->is_open)
-        return LL_OK;
     int64_t since_ms = now_ms();
     rd_kafka_error_t *error;
     while ((error = rd_kafka_abort_transaction(producer->client.rk, STEP_MS)) != NULL) {
@@ -110,6 +113,19 @@ static enum ll_status producer_abort(void *self, struct ll_err *err)
     rd_kafka_poll(producer->client.rk, 0);
     producer->has_failed = false;
     return LL_OK;
+}
+
+static enum ll_status producer_abort(void *self, struct ll_err *err)
+{
+    struct producer *producer = self;
+    if (!producer->is_transactional)
+        return fail_kind(producer, err);
+    if (!producer->is_open)
+        return LL_OK;
+    go_inside(producer, "the end of a transaction that is given up");
+    enum ll_status status = resume_abort(producer, err);
+    process_inside(NULL);
+    return status;
 }
 
 /* After an error that only an abort heals. err already has the words. */
@@ -137,7 +153,9 @@ static enum ll_status producer_send_offsets(void *self, struct bus_consumer *con
         return ll_fail(err, LL_RETRY, "kafka %.100s: the consumer is in no group", producer->client.address);
     rd_kafka_topic_partition_list_t *list = kafka_list_new(next, count);
     /* The one call of a transaction that cannot be resumed after a time-out: it gets none. */
+    go_inside(producer, "the offsets of a transaction");
     rd_kafka_error_t *error = rd_kafka_send_offsets_to_transaction(producer->client.rk, list, generation, -1);
+    process_inside(NULL);
     rd_kafka_topic_partition_list_destroy(list);
     rd_kafka_consumer_group_metadata_destroy(generation);
     if (error == NULL)
@@ -146,18 +164,8 @@ static enum ll_status producer_send_offsets(void *self, struct bus_consumer *con
     return status == LL_FATAL ? LL_FATAL : abort_and_retry(producer, err);
 }
 
-static enum ll_status producer_commit(void *self, struct ll_err *err)
+static enum ll_status resume_commit(struct producer *producer, struct ll_err *err)
 {
-    struct producer *producer = self;
-    if (!producer->is_transactional)
-        return fail_kind(producer, err);
-    if (!producer->is_open)
-        return ll_fail(err, LL_RETRY, "kafka %.100s: the transaction was aborted", producer->client.address);
-    rd_kafka_poll(producer->client.rk, 0);
-    if (producer->has_failed) {
-        ll_fail(err, LL_RETRY, "kafka %.80s: %s", producer->client.address, producer->failure);
-        return abort_and_retry(producer, err);
-    }
     int64_t since_ms = now_ms();
     rd_kafka_error_t *error;
     while ((error = rd_kafka_commit_transaction(producer->client.rk, STEP_MS)) != NULL) {
@@ -174,6 +182,24 @@ static enum ll_status producer_commit(void *self, struct ll_err *err)
     }
     producer->is_open = false;
     return LL_OK;
+}
+
+static enum ll_status producer_commit(void *self, struct ll_err *err)
+{
+    struct producer *producer = self;
+    if (!producer->is_transactional)
+        return fail_kind(producer, err);
+    if (!producer->is_open)
+        return ll_fail(err, LL_RETRY, "kafka %.100s: the transaction was aborted", producer->client.address);
+    rd_kafka_poll(producer->client.rk, 0);
+    if (producer->has_failed) {
+        ll_fail(err, LL_RETRY, "kafka %.80s: %s", producer->client.address, producer->failure);
+        return abort_and_retry(producer, err);
+    }
+    go_inside(producer, "the commit of a transaction");
+    enum ll_status status = resume_commit(producer, err);
+    process_inside(NULL);
+    return status;
 }
 
 /* The first record of a topic that the client knows nothing of waits a second for metadata; asked for, it

@@ -358,6 +358,40 @@ enum ll_status config_load(const char *file, struct config *ret, struct ll_err *
     return status;
 }
 
+/* False: it would not fit. */
+static bool put_name(char *field, size_t size, const char *process)
+{
+    char whole[2 * CONFIG_TEXT_SIZE];
+    size_t used = 0;
+    for (const char *at = field; *at != '\0';) {
+        bool is_name = at[0] == '%' && at[1] == 'p';
+        const char *piece = is_name ? process : at;
+        size_t piece_size = is_name ? strlen(process) : 1;
+        if (used + piece_size >= size)
+            return false;
+        memcpy(whole + used, piece, piece_size);
+        used += piece_size;
+        at += is_name ? 2 : 1;
+    }
+    memcpy(field, whole, used);
+    field[used] = '\0';
+    return true;
+}
+
+enum ll_status config_as(struct config *config, const char *process, struct ll_err *err)
+{
+    static const char *const named[] = {
+        "kafka.sasl_username", "kafka.sasl_password_file", "kafka.ssl_certificate_file", "kafka.ssl_key_file",
+        "redis.username",      "redis.password_file",      "postgres.user",              "postgres.password_file",
+    };
+    for (size_t at = 0; at < sizeof named / sizeof named[0]; at++) {
+        const struct setting *row = config_setting_find(named[at]);
+        if (!put_name((char *)config + row->offset, row->size, process))
+            return ll_fail(err, LL_FATAL, "%s: %s is too long with %%p as \"%s\"", config->file, named[at], process);
+    }
+    return LL_OK;
+}
+
 enum ll_status config_secret(const char *path, char *to, size_t size, struct ll_err *err)
 {
     to[0] = '\0';
@@ -366,6 +400,12 @@ enum ll_status config_secret(const char *path, char *to, size_t size, struct ll_
     FILE *file = fopen(path, "re");
     if (file == NULL)
         return ll_fail(err, LL_FATAL, "secret file %s: %s", path, strerror(errno));
+    struct stat facts;
+    if (fstat(fileno(file), &facts) != 0 || (facts.st_mode & 077) != 0) {
+        fclose(file);
+        return ll_fail(err, LL_FATAL, "secret file %s: others can read or change it (mode %o); next: chmod 600 %s", path,
+                       facts.st_mode & 0777u, path);
+    }
     bool read = fgets(to, (int)size, file) != NULL;
     bool failed = ferror(file) != 0;
     bool at_end = feof(file) != 0;

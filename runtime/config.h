@@ -53,6 +53,7 @@ struct config {
         char host[CONFIG_TEXT_SIZE];
         int32_t port;
         char socket[CONFIG_TEXT_SIZE]; /* unix socket; preferred over host and port when set */
+        char username[64]; /* empty: the password alone, as before Redis had users */
         char password_file[CONFIG_TEXT_SIZE];
         int64_t timeout_ms;
     } redis;
@@ -155,7 +156,10 @@ void config_defaults(struct config *ret);
 void config_print(const struct config *config, bool json, FILE *to);
 /* Prints deploy/lens.conf: the table as a file with comments (a test compares it with the checked-in one). */
 void config_print_defaults(FILE *to);
-/* Reads a secret file's first line into to. Empty path: to becomes "". */
+/* Who this is: "%p" in the settings of users, passwords and keys becomes the process's name ("admin" for `lens`), so that one
+ * file serves processes that may do different things. */
+enum ll_status config_as(struct config *config, const char *process, struct ll_err *err);
+/* Reads a secret file's first line into to. Empty path: to becomes "". A file that others can read is refused. */
 enum ll_status config_secret(const char *path, char *to, size_t size, struct ll_err *err);
 /* share + "/" + name into to; returns to. */
 char *config_share_path(const struct config *config, const char *name, char *to, size_t size);

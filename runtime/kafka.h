@@ -69,5 +69,16 @@ enum ll_status kafka_admin_watermarks(struct kafka_admin *admin, enum topic topi
 enum ll_status kafka_admin_group_offsets(struct kafka_admin *admin, const char *group, enum topic topic,
                                          int64_t *ret, size_t count, int timeout_ms, struct ll_err *err);
 
+/* A right of one user on a topic or a group (prefix: on all whose name begins so), from any host. */
+enum kafka_act { KAFKA_READ_TOPIC, KAFKA_WRITE_TOPIC, KAFKA_READ_GROUP, KAFKA_DESCRIBE_GROUP };
+struct kafka_right {
+    enum kafka_act act;
+    const char *name;
+    bool is_prefix;
+};
+/* Rights that are there already stay. Rights on transactional ids are beyond librdkafka 2.0.2. */
+enum ll_status kafka_admin_grant(struct kafka_admin *admin, const char *user, const struct kafka_right *rights, size_t count,
+                                 int timeout_ms, struct ll_err *err);
+
 /* The partition of a key under murmur2_random, as Java's producer and librdkafka's give it. */
 int32_t kafka_partition_of(struct text key, int32_t partitions);

@@ -12,6 +12,7 @@ enum { CLOSE_MS = 5000 };
 static enum ll_status open_admin(const struct config *config, const char *isolation, struct kafka_admin **ret,
                                  struct ll_err *err)
 {
+    char group[128];
     struct kafka_admin *admin = calloc(1, sizeof *admin);
     if (admin == NULL)
         abort();
@@ -19,6 +20,11 @@ static enum ll_status open_admin(const struct config *config, const char *isolat
     enum ll_status status = kafka_client_settings(&admin->client, config, "admin", &settings, err);
     if (status == LL_OK) { /* a consumer, since its isolation decides which end of a partition is told */
         status = kafka_set(settings, "isolation.level", isolation, err);
+        /* It joins no group; without the name of one, librdkafka 2.0.2 dies of a coordinator that has moved or is starting. */
+        if (status == LL_OK) {
+            snprintf(group, sizeof group, "%sadmin", config->kafka.group_prefix);
+            status = kafka_set(settings, "group.id", group, err);
+        }
         if (status == LL_OK)
             status = kafka_client_start(&admin->client, RD_KAFKA_CONSUMER, settings, err);
         else

@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEALTH_MS = 1000, PROBE_MS = 200 };
+enum { HEALTH_MS = 1000, PROBE_MS = 200, FORGOTTEN_MS = 60000 };
 
 enum ll_status kafka_set(rd_kafka_conf_t *settings, const char *name, const char *value, struct ll_err *err)
 {
@@ -43,12 +43,23 @@ void kafka_client_broke(struct kafka_client *client, rd_kafka_t *rk)
     char why[200] = "";
     rd_kafka_resp_err_t cause = rd_kafka_fatal_error(rk, why, sizeof why);
     snprintf(client->trouble, sizeof client->trouble, "%s: %.190s", rd_kafka_err2name(cause), why);
+    client->broken_by = cause;
     client->is_broken = true;
+}
+
+bool kafka_client_was_forgotten(const struct kafka_client *client)
+{
+    struct clock_source clock = clock_real();
+    return client->is_broken && client->broken_by == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID &&
+           client->failed_ms != 0 && clock.steady_ms(clock.self) - client->failed_ms < FORGOTTEN_MS;
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
 {
     struct kafka_client *client = opaque;
+    struct clock_source clock = clock_real();
+    if (code != RD_KAFKA_RESP_ERR__FATAL)
+        client->failed_ms = clock.steady_ms(clock.self);
     switch ((int)code) {
     case RD_KAFKA_RESP_ERR__FATAL:
         kafka_client_broke(client, rk);
@@ -62,6 +73,7 @@ static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
         snprintf(client->trouble, sizeof client->trouble, "%s", words);
         break;
     default:
+        client->is_doubtful = true;
         snprintf(client->trouble, sizeof client->trouble, "%s", words);
         break;
     }
@@ -197,7 +209,7 @@ static bool answers(struct kafka_client *client)
 
 enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *err)
 {
-    if (!client->is_down && !client->is_broken)
+    if (!client->is_down && !client->is_broken && !client->is_doubtful)
         return BUS_NONE;
     if (client->is_broken) {
         ll_fail(err, LL_FATAL, "kafka %.100s: %s; the process must start again", client->address,
@@ -209,12 +221,17 @@ enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *e
     if (client->asked_ms == 0 || now_ms - client->asked_ms >= HEALTH_MS) {
         client->asked_ms = now_ms;
         if (answers(client)) {
-            client->is_down = false;
+            if (client->is_down)
+                log_line(LOG_INFO, "kafka_up", "role=%s address=%s", client->role,
+                         log_quote_c(client->address));
+            client->is_down = client->is_doubtful = false;
             client->asked_ms = 0;
-            log_line(LOG_INFO, "kafka_up", "role=%s address=%s", client->role, log_quote_c(client->address));
             return BUS_NONE;
         }
+        client->is_down = true;
     }
+    if (!client->is_down)
+        return BUS_NONE;
     ll_fail(err, LL_RETRY, "kafka %.100s: no broker answers%s%s", client->address,
             client->trouble[0] == '\0' ? "" : ": ", client->trouble);
     return BUS_DOWN;

@@ -24,9 +24,12 @@ struct kafka_client {
     const char *role; /* "consumer", for the log */
     char address[CONFIG_TEXT_SIZE];
     char trouble[256]; /* why the last connection failed */
+    bool is_doubtful;  /* a connection failed: it will be asked whether a broker answers */
     bool is_down;      /* no broker answers */
     bool is_broken;    /* fatal; trouble says why */
     int64_t asked_ms;  /* while down: when the broker was last asked whether it is there */
+    int64_t failed_ms; /* when a connection last failed; 0: never */
+    rd_kafka_resp_err_t broken_by;
 };
 
 /* Settings alike for all, with the callbacks; *ret is taken by kafka_client_start, or destroyed by the
@@ -44,11 +47,17 @@ enum ll_status kafka_client_start(struct kafka_client *client, rd_kafka_type_t t
  * partition lists must be gone before. */
 bool kafka_client_end(struct kafka_client *client, int timeout_ms);
 
+/* While the broker was away the group forgot this static member and took it in anew; a heartbeat that was still on its way
+ * carries its old name then, and librdkafka takes that for a rival's fence, which is fatal. True: broken by a fence so soon
+ * after an outage that it is more likely that than another process of the same name. */
+bool kafka_client_was_forgotten(const struct kafka_client *client);
+
 /* A fatal error was seen: notes why. */
 void kafka_client_broke(struct kafka_client *client, rd_kafka_t *rk);
 
-/* BUS_DOWN, again and again until a broker answers, or BUS_BROKEN, else BUS_NONE. While down the broker is
- * asked once a second, so that it also ends where no record flows. */
+/* BUS_DOWN, again and again until a broker answers, or BUS_BROKEN, else BUS_NONE. After a failed connection the
+ * broker is asked whether it is there (librdkafka's "all brokers down" does not come while requests wait for one),
+ * and while it is down once a second, so that it also ends where no record flows. */
 enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *err);
 
 /* "kafka 127.0.0.1:9092: what: librdkafka's words" and the status that the code asks for: LL_RETRY, or

@@ -21,7 +21,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { INSTANCE_SIZE = 64, WAITS_SIZE = 320, EXIT_USAGE = 2 };
+enum { INSTANCE_SIZE = 64, WAITS_SIZE = 320, EXIT_USAGE = 2, INSIDE_MS = 2000 };
 
 struct process {
     struct config config;
@@ -36,6 +36,14 @@ struct process {
     bool is_ready;
     char waits_for[WAITS_SIZE]; /* "": nothing */
 };
+
+/* The call that the program's one loop is in. Like the stop flag it is the program's, since those who are inside know of no
+ * process; the server's thread reads it. */
+static struct {
+    pthread_mutex_t lock;
+    char what[WAITS_SIZE]; /* "": none */
+    int64_t since_ms;
+} inside = { .lock = PTHREAD_MUTEX_INITIALIZER };
 
 static volatile sig_atomic_t stop_flag;
 
@@ -199,8 +207,35 @@ static void write_machine(const struct process *process, FILE *to)
         (long long)pages * sysconf(_SC_PAGESIZE), cpu_s);
 }
 
+static int64_t steady_ms(void)
+{
+    struct clock_source clock = clock_real();
+    return clock.steady_ms(clock.self);
+}
+
+void process_inside(const char *what)
+{
+    pthread_mutex_lock(&inside.lock);
+    snprintf(inside.what, sizeof inside.what, "%s", what == NULL ? "" : what);
+    inside.since_ms = what == NULL ? 0 : steady_ms();
+    pthread_mutex_unlock(&inside.lock);
+}
+
+/* True: the loop is in one call for so long that nothing else can be told. */
+static bool answer_inside(FILE *to)
+{
+    pthread_mutex_lock(&inside.lock);
+    bool is_long = inside.what[0] != '\0' && steady_ms() - inside.since_ms > INSIDE_MS;
+    if (is_long)
+        fprintf(to, "waits for %s\n", inside.what);
+    pthread_mutex_unlock(&inside.lock);
+    return is_long;
+}
+
 static unsigned answer_ready(struct process *process, FILE *to)
 {
+    if (answer_inside(to))
+        return 503;
     pthread_mutex_lock(&process->lock);
     bool is_ready = process->is_ready && process->waits_for[0] == '\0';
     if (is_ready)
@@ -239,6 +274,8 @@ static int32_t metrics_port(const struct process *process)
         return process->config.accrue.metrics_port;
     if (strcmp(process->name, "relay") == 0)
         return process->config.relay.metrics_port;
+    if (strcmp(process->name, "segment") == 0)
+        return process->config.segment.metrics_port;
     if (strcmp(process->name, "notify") == 0)
         return process->config.notify.metrics_port;
     return 0;
@@ -305,6 +342,8 @@ struct process *process_open_checked(int argc, char **argv, const char *name, pr
     struct ll_err err = {""};
     *ret_exit = EXIT_USAGE;
     enum ll_status status = config_load(options.config, &process->config, &err);
+    if (status == LL_OK)
+        status = config_as(&process->config, name, &err);
     if (status == LL_OK)
         status = check_offline(&process->config, &err);
     if (status == LL_OK && check != NULL)

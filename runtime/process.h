@@ -31,6 +31,9 @@ const char *process_instance(const struct process *process); /* default "<name>-
 void process_ready(struct process *process, bool ready);
 /* What it waits for, shown by `lens status` and /readyz ("postgres 127.0.0.1:5432: connection refused"); NULL: nothing. */
 void process_waits_for(struct process *process, const char *what);
+/* The loop is inside a call that lasts as long as somebody is away: after two seconds /readyz says that it waits for this.
+ * NULL: the call has returned. Also usable without a process, from any loop. */
+void process_inside(const char *what);
 /* SIGTERM or SIGINT came. Also usable without a process, from any loop. */
 bool process_stopping(void);
 /* Lets process_stopping see signals, and ignores SIGPIPE; process_open does it. For programs that end by themselves. */

@@ -114,10 +114,12 @@ static enum store_reply authenticate(struct redis_link *link, struct ll_err *err
     }
     if (password[0] == '\0')
         return STORE_OK;
-    const char *argv[] = { "AUTH", password };
-    const size_t sizes[] = { 4, strlen(password) };
+    const char *user = link->config->redis.username;
+    int with_user = user[0] != '\0' ? 1 : 0;
+    const char *argv[] = { "AUTH", with_user ? user : password, password };
+    const size_t sizes[] = { 4, strlen(argv[1]), strlen(password) };
     redisReply *reply = NULL;
-    enum store_reply done = redis_link_run(link, 2, argv, sizes, "giving the password", &reply, err);
+    enum store_reply done = redis_link_run(link, 2 + with_user, argv, sizes, "giving the password", &reply, err);
     explicit_bzero(password, sizeof password);
     if (done == STORE_OK)
         freeReplyObject(reply);

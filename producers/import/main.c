@@ -87,7 +87,7 @@ int main(int argc, char **argv)
     if (config == NULL)
         abort();
     int code = RUN_USAGE;
-    if (config_load(config_file, config, &err) == LL_OK)
+    if (config_load(config_file, config, &err) == LL_OK && config_as(config, "import", &err) == LL_OK)
         code = run_import(config, &options);
     else
         fprintf(stderr, "lens-import: %s\n", err.text);

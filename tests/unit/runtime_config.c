@@ -42,6 +42,7 @@ static const char *write_file(const char *name, const char *text)
     cr_assert_not_null(to);
     fputs(text, to);
     fclose(to);
+    cr_assert_eq(chmod(path, 0600), 0);
     return path;
 }
 
@@ -220,4 +221,41 @@ Test(config, secrets_are_one_line_of_a_file)
                  LL_FATAL, "cut");
     cr_assert_eq(config_secret("/nowhere", secret, sizeof secret, &err), LL_FATAL);
     cr_assert(strstr(err.text, "secret file /nowhere: No such file") != NULL, "%s", err.text);
+}
+
+Test(config, a_secret_that_others_can_read_is_refused)
+{
+    char secret[16];
+    static const unsigned modes[] = {0640, 0604, 0644, 0620, 0666};
+    const char *path = write_file("secret", "hush\n");
+    for (size_t at = 0; at < sizeof modes / sizeof modes[0]; at++) {
+        cr_assert_eq(chmod(path, modes[at]), 0);
+        cr_expect_eq(config_secret(path, secret, sizeof secret, &err), LL_FATAL, "%o", modes[at]);
+        cr_expect(strstr(err.text, "chmod 600") != NULL && strstr(err.text, "hush") == NULL, "%s", err.text);
+        cr_expect_str_eq(secret, "");
+    }
+    cr_assert_eq(chmod(path, 0400), 0);
+    cr_assert_eq(config_secret(path, secret, sizeof secret, &err), LL_OK, "%s", err.text);
+    cr_assert_str_eq(secret, "hush");
+}
+
+Test(config, one_file_serves_processes_of_several_names)
+{
+    const char *text = "kafka: { sasl_username = \"%p\"; sasl_password_file = \"/s/%p/%p.kafka\"; };\n"
+                       "redis: { username = \"100%\"; };\n"
+                       "postgres: { user = \"lens_%p\"; database = \"%p\"; };\n";
+    cr_assert_eq(config_load(write_file("other.conf", text), &config, &err), LL_OK, "%s", err.text);
+    cr_assert_eq(config_as(&config, "accrue", &err), LL_OK, "%s", err.text);
+    cr_expect_str_eq(config.kafka.sasl_username, "accrue");
+    cr_expect_str_eq(config.kafka.sasl_password_file, "/s/accrue/accrue.kafka");
+    cr_expect_str_eq(config.redis.username, "100%");
+    cr_expect_str_eq(config.postgres.user, "lens_accrue");
+    cr_expect_str_eq(config.postgres.database, "%p", "what is nobody's secret stays");
+
+    char name[60];
+    memset(name, 'x', sizeof name - 1);
+    name[sizeof name - 1] = '\0';
+    cr_assert_eq(config_load(write_file("other.conf", text), &config, &err), LL_OK, "%s", err.text);
+    cr_assert_eq(config_as(&config, name, &err), LL_FATAL, "a cut name would be another user's");
+    cr_expect(strstr(err.text, "postgres.user is too long") != NULL, "%s", err.text);
 }
