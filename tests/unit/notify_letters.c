@@ -35,6 +35,8 @@ static const struct {
     { "a command", T("a@mail.example>\r\nRCPT TO:<b@mail.example"), false },
     { "a bracket", T("a@mail.example>"), false },
     { "parameters", T("a@mail.example> SIZE=1"), false },
+    { "a bracket before the at", T("a>b@mail.example"), false },
+    { "an opening one", T("<a@mail.example"), false },
     { "a list", T("a@mail.example,b@mail.example"), false },
     { "a blank", T("a b@mail.example"), false },
     { "quoted", T("\"a b\"@mail.example"), false },
