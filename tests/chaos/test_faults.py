@@ -1,7 +1,7 @@
 """Faults at random moments under a steady load, from a seed: kills, stops past the session time-out, restarts, a Redis that forgets.
 
-Two accrue and two validate processes share the partitions. When the input is used up, `lens verify` must find nothing and the
-totals must be the generator's truth. LENS_CHAOS_FAULTS and LENS_CHAOS_SEED (or `tests/run chaos --faults N --seed S`) choose the run.
+Two accrue and two validate processes share the partitions. When the input is used up, `lens verify` must find nothing, the totals
+must be the generator's truth, the standing what the batch makes of the ledger, and every posting must have its letter, once. LENS_CHAOS_FAULTS and LENS_CHAOS_SEED (or `tests/run chaos --faults N --seed S`) choose the run.
 """
 
 import os
@@ -12,8 +12,9 @@ import statistics
 import subprocess
 import time
 
+import aftermath
 import figures
-from stack import BIN, ROOT, wait_for
+from stack import BIN, PROCESSES, ROOT, SERVICES, wait_for
 from test_kill import compare, credited
 
 FAULTS = int(os.environ.get("LENS_CHAOS_FAULTS", "25"))
@@ -21,6 +22,11 @@ SEED = int(os.environ.get("LENS_CHAOS_SEED", "1"))
 RATE = 300
 SECONDS_PER_FAULT = 9
 SESSION_S = 6
+# Letters although the sales lie in the past.
+CONFIGURATION = aftermath.CONFIGURATION + f"""
+kafka: {{ session_timeout_ms = {SESSION_S * 1000}; }};
+notify: {{ age_ms = 3153600000000L; delay_ms = 0; quiet_from_hour = 0; quiet_to_hour = 0; rate = 100000; }};
+"""
 
 
 class Twin:
@@ -54,13 +60,13 @@ class Chaos:
         return self.random.choice(kinds)()
 
     def kill(self):
-        name = self.random.choice(["validate", "accrue", "relay", "redis", "postgres", "kafka"])
+        name = self.random.choice([*PROCESSES, *SERVICES])
         pid = self.stack.kill(name)
         self.stack.wait_restarted(name, pid, 120)
         return f"kill -9 {name}"
 
     def restart(self):
-        name = self.random.choice(["validate", "accrue", "redis", "postgres", "kafka"])
+        name = self.random.choice([*PROCESSES, *SERVICES])
         pid = self.stack.service(name)["pid"]
         os.kill(pid, signal.SIGINT if name == "postgres" else signal.SIGTERM)
         self.stack.wait_restarted(name, pid, 120)
@@ -81,7 +87,7 @@ class Chaos:
         return f"stop {name} past its session"
 
     def stop(self):
-        name = self.random.choice(["accrue", "validate"])
+        name = self.random.choice(PROCESSES)
         return self.pause(self.stack.service(name)["pid"], name)
 
     def twin_stops(self):
@@ -127,7 +133,7 @@ class Chaos:
 
 
 def test_faults_from_a_seed(home, tmp_path: pathlib.Path):
-    home.configure(f"kafka: {{ session_timeout_ms = {SESSION_S * 1000}; }};\n")
+    home.configure(CONFIGURATION)
     home.up()
     chaos = Chaos(home, SEED)
     sales = FAULTS * SECONDS_PER_FAULT * RATE
@@ -151,3 +157,5 @@ def test_faults_from_a_seed(home, tmp_path: pathlib.Path):
           f"{max(times):.1f} s (worst: {max(chaos.recoveries)[1]})")
     assert len(times) == FAULTS, "the input was used up before the faults"
     compare(home, figures.Truth(tmp_path))
+    aftermath.standing_is_the_batch(home)
+    aftermath.letters_are_the_postings(home)

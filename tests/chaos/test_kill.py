@@ -1,10 +1,12 @@
-"""kill -9 of each service and process in mid-run: the same figures, the same customers, and nothing for `lens verify` to find."""
+"""kill -9 of each service and process in mid-run: the same figures, the same customers, nothing for `lens verify` to find, and behind the
+ledger the same standing and letters."""
 
 import collections
 import subprocess
 
 import pytest
 
+import aftermath
 import figures
 from stack import BIN, PROCESSES, ROOT, SERVICES, wait_for
 
@@ -61,6 +63,7 @@ def compare(stack, truth):
 
 @pytest.mark.parametrize("name", PROCESSES + SERVICES)
 def test_one_is_killed_in_mid_run(home, tmp_path, name):
+    home.configure(aftermath.CONFIGURATION)
     home.up()
     producing = produce(home, tmp_path)
     try:
@@ -69,6 +72,8 @@ def test_one_is_killed_in_mid_run(home, tmp_path, name):
     finally:
         producing.kill()
     compare(home, figures.Truth(tmp_path))
+    aftermath.standing_is_the_batch(home)
+    aftermath.letters_are_the_postings(home)
 
 
 def test_all_are_killed_in_one_run_of_real_sales(home, tmp_path):
