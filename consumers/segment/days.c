@@ -126,7 +126,8 @@ static void take(struct segment *segment, const struct bus_record *record, const
 {
     struct segment_part *part = &segment->parts[record->partition];
     int64_t at_ms = is_row(event) ? event->ledger.posted_at_ms : event->control.time_ms;
-    part->clock_ms = at_ms > part->clock_ms ? at_ms : part->clock_ms;
+    if (is_row(event) || !segment->is_event_clock) /* else a TICK is no time of a sale's */
+        part->clock_ms = at_ms > part->clock_ms ? at_ms : part->clock_ms;
     if (day != NO_DAY) {
         part->has_day = true;
         part->clock_day = day;

@@ -38,7 +38,7 @@ create table segments.partitions (
 comment on table segments.partitions is 'The input of each partition of ledger that the standing holds.';
 comment on column segments.partitions.next_offset is 'first record of the topic ledger that is not in';
 comment on column segments.partitions.row_offset is '(row_offset, row_seq) of the last row that is in: a row at or below it is a repetition';
-comment on column segments.partitions.clock is 'highest posted_at or TICK';
+comment on column segments.partitions.clock is 'highest posted_at; by clock = log also of a TICK';
 comment on column segments.partitions.clock_day is 'highest day of a row (clock = event) or of the clock (clock = log)';
 comment on column segments.partitions.quiet_ticks is 'TICKs since the last row';
 
