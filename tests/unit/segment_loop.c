@@ -643,6 +643,18 @@ static void expect_same(struct kept_list *is, struct kept_list *want, bool numbe
             "seed %llu: %s %s differs", (unsigned long long)seed, what, is->rows[at].key);
 }
 
+/* Each row once, though some came twice. */
+static void expect_rows_once(const struct world *w)
+{
+    int64_t rows = 0, repeated = 0;
+    for (int p = 0; p < PARTITIONS; p++) {
+        rows += w->parts[p].rows;
+        repeated += w->parts[p].repeated;
+    }
+    cr_assert_eq(rows, ROWS_MAX);
+    cr_assert_gt(repeated, 5);
+}
+
 static void expect_published_once(struct world *w, uint64_t seed)
 {
     struct codec_scratch *scratch = codec_scratch_new();
@@ -682,6 +694,7 @@ static void compare(bool by_event, uint64_t worlds, uint64_t runs)
             expect_same(&w->changes, &plain->changes, true, "changes", seed);
             expect_same(&w->standing, &plain->standing, false, "standing", seed);
             expect_published_once(w, seed);
+            expect_rows_once(w);
             world_free(w);
         }
         world_free(plain);
