@@ -47,11 +47,15 @@ void kafka_client_broke(struct kafka_client *client, rd_kafka_t *rk)
     client->is_broken = true;
 }
 
-bool kafka_client_was_forgotten(const struct kafka_client *client)
+static bool was_away(const struct kafka_client *client)
 {
     struct clock_source clock = clock_real();
-    return client->is_broken && client->broken_by == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID &&
-           client->failed_ms != 0 && clock.steady_ms(clock.self) - client->failed_ms < FORGOTTEN_MS;
+    return client->failed_ms != 0 && clock.steady_ms(clock.self) - client->failed_ms < FORGOTTEN_MS;
+}
+
+bool kafka_client_was_forgotten(const struct kafka_client *client)
+{
+    return client->is_broken && client->broken_by == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && was_away(client);
 }
 
 static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
@@ -257,14 +261,21 @@ static bool is_lasting(rd_kafka_resp_err_t code)
     }
 }
 
+static bool is_absence(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+}
+
 enum ll_status kafka_fail(const struct kafka_client *client, struct ll_err *err, rd_kafka_resp_err_t code,
                           const char *what)
 {
-    bool lasting = is_lasting(code);
+    /* A broker that has just come back tells of its topics before it has read them. */
+    bool lasting = is_lasting(code) && !(is_absence(code) && was_away(client));
     const char *more = lasting ? "" : client->trouble; /* why nobody answered */
-    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    if (lasting && (code == RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC || code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART))
         more = "`lens up` creates the topics of topics.conf";
-    if (code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
+    if (lasting && code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION)
         more = "the broker's topic has fewer partitions than topics.conf says";
     return ll_fail(err, lasting ? LL_FATAL : LL_RETRY, "kafka %.100s: %s: %s%s%s", client->address, what,
                    rd_kafka_err2str(code), more[0] == '\0' ? "" : "; ", more);
