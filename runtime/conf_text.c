@@ -66,17 +66,20 @@ static void take_word(struct copy *copy)
 
 char *conf_text(const char *document, size_t size)
 {
-    char *text = malloc(size + size / DIGITS_32_BITS + 2);
+    char *text = malloc(2 * size + 2);
     if (text == NULL)
         abort();
     struct copy copy = { document, document + size, text };
     while (copy.at < copy.end) {
         if (take_opaque(&copy))
             continue;
+        bool is_include = *copy.at == '@';
         if (isalnum((unsigned char)*copy.at) || *copy.at == '_')
             take_word(&copy);
         else
             take(&copy);
+        if (is_include) /* libconfig's @include ends the process when it is given a folder: a syntax error instead */
+            *copy.to++ = ' ';
     }
     *copy.to = '\0';
     return text;

@@ -1,5 +1,6 @@
 /*
  * conf_text.h - configuration files as libconfig should have read them.
+ *         @include is no part of them: a syntax error.
  * Why:    libconfig 1.5 cuts a number without the suffix L to 32 bits without a word: 4294967297 becomes 1. Every file and
  *         document of ours goes through here, where long numbers get their suffix.
  */

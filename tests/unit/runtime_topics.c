@@ -82,6 +82,7 @@ static const struct refused {
     {"\"ledger\"", "retention_ms = -1", "retention_ms = -2", "retention_ms is -2", "below for ever"},
     {"\"ledger\"", "writers = \"", "writers = \"caf\xe9", "a text is not UTF-8", "it would be shown, and break JSON"},
     {"\"ledger\"", "writers = \"", "writers = \"\\xed\\xa0\\x80", "a text is not UTF-8", "written as escapes"},
+    {"topics = (", "topics = (", "\n@include \"/tmp\"\ntopics = (", "syntax error", "libconfig ends the process over a folder"},
     {"\"ledger\"", "retention_ms = -1", "retention_ms = 0", "retention_ms is 0", "what is written would be gone"},
     {"name = \"ledger\"", "ledger", "ledgers", "no process knows a topic \"ledgers\"", "unknown topic"},
     {"name = \"ledger\"", "ledger", "stores", "topic \"stores\" is already described in line", "twice"},
