@@ -15,7 +15,7 @@
 enum { SECRET_BYTES = 24 };
 
 /* Who has a name of its own. `admin` is `lens`: it makes topics, tables and rights, and may do all; `broker` is the broker to itself. */
-static const char *const names[] = { "admin",   "broker", "import", "validate", "accrue",
+static const char *const names[] = { "admin",   "broker", "import", "validate",  "accrue",
                                      "segment", "relay",  "notify", "warehouse", "lag" };
 static const char *const stores[] = { "kafka", "redis", "postgres" };
 
@@ -47,9 +47,10 @@ static int run_in(const char *dir, const char *log, char *const argv[])
 {
     pid_t pid = fork();
     if (pid == 0) {
-        int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), null = open("/dev/null", O_RDONLY);
-        if (out < 0 || null < 0 || chdir(dir) != 0 || dup2(null, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 ||
-            dup2(out, STDERR_FILENO) < 0)
+        int out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600),
+            null = open("/dev/null", O_RDONLY);
+        if (out < 0 || null < 0 || chdir(dir) != 0 || dup2(null, STDIN_FILENO) < 0 ||
+            dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0)
             _exit(111);
         unsetenv("JAVA_TOOL_OPTIONS");
         execvp(argv[0], argv);
@@ -74,7 +75,8 @@ static enum ll_status make_certificates(const struct stack *stack, struct ll_err
     if (run_in(dir, log, (char *[]){ script, NULL }) == 0)
         return path_remove(log, err);
     file_last_line(log, line, sizeof line);
-    return ll_fail(err, LL_FATAL, "no certificates were made: %s (%s)", line[0] != '\0' ? line : "openssl says nothing", log);
+    return ll_fail(err, LL_FATAL, "no certificates were made: %s (%s)",
+                   line[0] != '\0' ? line : "openssl says nothing", log);
 }
 
 enum ll_status secure_make(const struct stack *stack, struct ll_err *err)
@@ -84,8 +86,10 @@ enum ll_status secure_make(const struct stack *stack, struct ll_err *err)
     if (!secure_is(stack->config) && (path_exists(path_of(path, "%s/kafka/data", home)) ||
                                       path_exists(path_of(path, "%s/data", stack->postgres_dir))))
         return ll_fail(err, LL_FATAL,
-                       "%s was begun without passwords, and cannot be given them; next: lens down --purge, or another home "
-                       "with --home DIR", home);
+                       "%s was begun without passwords, and cannot be given them; next: lens down --purge, "
+                       "or another home "
+                       "with --home DIR",
+                       home);
     enum ll_status status = path_make_dir(path_of(path, "%s/secrets", home), err);
     if (status == LL_OK && chmod(path, 0700) != 0)
         status = ll_fail(err, LL_FATAL, "cannot close %s: %s", path, strerror(errno));
@@ -95,7 +99,8 @@ enum ll_status secure_make(const struct stack *stack, struct ll_err *err)
     return status == LL_OK ? make_certificates(stack, err) : status;
 }
 
-enum ll_status secure_read(const struct config *config, const char *name, char to[SECURE_SECRET_SIZE], struct ll_err *err)
+enum ll_status secure_read(const struct config *config, const char *name, char to[SECURE_SECRET_SIZE],
+                           struct ll_err *err)
 {
     char path[PATH_SIZE];
     to[0] = '\0';
@@ -118,8 +123,8 @@ static bool is_listed(const char *list, const char *name)
 }
 
 /* What one process may do on topics and groups. */
-static enum ll_status grant_process(struct kafka_admin *admin, const struct config *config, const struct topics *topics,
-                                    const char *name, struct ll_err *err)
+static enum ll_status grant_process(struct kafka_admin *admin, const struct config *config,
+                                    const struct topics *topics, const char *name, struct ll_err *err)
 {
     struct kafka_right rights[2 * TOPIC_COUNT + 3];
     char user[80], group[160], tools[160], readers[160];
@@ -144,23 +149,45 @@ static enum ll_status grant_process(struct kafka_admin *admin, const struct conf
 /* librdkafka 2.0.2 knows no rights on transactional ids; Kafka's own tool does, at a JVM a process. */
 static enum ll_status grant_transactions(const struct stack *stack, const char *name, struct ll_err *err)
 {
-    char java[PATH_SIZE], dir[PATH_SIZE], log[PATH_SIZE], jars[PATH_SIZE], settings[PATH_SIZE], id[160], user[80], line[160];
+    char java[PATH_SIZE], dir[PATH_SIZE], log[PATH_SIZE], jars[PATH_SIZE], settings[PATH_SIZE], id[160],
+        user[80], line[160];
     path_of(java, "%s", stack->java);
     path_of(dir, "%s/kafka", stack->config->home);
     path_of(log, "%s/secrets/acls.log", stack->config->home);
     path_of(jars, "%s/*", stack->jars);
     path_of(settings, "%s/secrets/admin.properties", stack->config->home);
-    snprintf(id, sizeof id, "%s%s", strcmp(name, "import") == 0 ? "lens-" : stack->config->kafka.group_prefix, name);
+    snprintf(id, sizeof id, "%s%s", strcmp(name, "import") == 0 ? "lens-" : stack->config->kafka.group_prefix,
+             name);
     snprintf(user, sizeof user, "User:lens-%s", name);
-    char *argv[] = { java, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Xmx64m", "-Dlog4j.configuration=file:log4j.properties",
-                     "-cp", jars, "kafka.admin.AclCommand", "--bootstrap-server", stack->config->kafka.bootstrap,
-                     "--command-config", settings, "--add", "--allow-principal", user, "--operation", "Write", "--operation",
-                     "Describe", "--transactional-id", id, "--resource-pattern-type", "prefixed", NULL };
+    char *argv[] = { java,
+                     "-XX:+UseSerialGC",
+                     "-XX:TieredStopAtLevel=1",
+                     "-Xmx64m",
+                     "-Dlog4j.configuration=file:log4j.properties",
+                     "-cp",
+                     jars,
+                     "kafka.admin.AclCommand",
+                     "--bootstrap-server",
+                     stack->config->kafka.bootstrap,
+                     "--command-config",
+                     settings,
+                     "--add",
+                     "--allow-principal",
+                     user,
+                     "--operation",
+                     "Write",
+                     "--operation",
+                     "Describe",
+                     "--transactional-id",
+                     id,
+                     "--resource-pattern-type",
+                     "prefixed",
+                     NULL };
     if (run_in(dir, log, argv) == 0)
         return path_remove(log, err);
     file_last_line(log, line, sizeof line);
-    return ll_fail(err, LL_FATAL, "kafka %s: no right for %s on transactions of %s: %s (%s)", stack->config->kafka.bootstrap, user,
-                   id, line, log);
+    return ll_fail(err, LL_FATAL, "kafka %s: no right for %s on transactions of %s: %s (%s)",
+                   stack->config->kafka.bootstrap, user, id, line, log);
 }
 
 /* What was granted, in words: another text than the one kept means that something has changed. */
@@ -168,8 +195,9 @@ static void describe(const struct config *config, const struct topics *topics, c
 {
     size_t used = (size_t)snprintf(to, size, "form=1 prefix=%s\n", config->kafka.group_prefix);
     for (int topic = 0; topic < TOPIC_COUNT && used < size; topic++)
-        used += (size_t)snprintf(to + used, size - used, "%s readers=%s writers=%s\n", topic_name((enum topic)topic),
-                                 topics->facts[topic].readers, topics->facts[topic].writers);
+        used += (size_t)snprintf(to + used, size - used, "%s readers=%s writers=%s\n",
+                                 topic_name((enum topic)topic), topics->facts[topic].readers,
+                                 topics->facts[topic].writers);
 }
 
 enum ll_status secure_grant(const struct stack *stack, const struct topics *topics, struct ll_err *err)
@@ -180,11 +208,13 @@ enum ll_status secure_grant(const struct stack *stack, const struct topics *topi
     if (!secure_is(config) || !stack->is_private[STACK_KAFKA])
         return LL_OK;
     describe(config, topics, wanted, sizeof wanted);
-    if (file_read(path_of(path, "%s/secrets/acls", config->home), kept, sizeof kept) >= 0 && strcmp(kept, wanted) == 0)
+    if (file_read(path_of(path, "%s/secrets/acls", config->home), kept, sizeof kept) >= 0 &&
+        strcmp(kept, wanted) == 0)
         return LL_OK;
     struct kafka_admin *admin = NULL;
     enum ll_status status = kafka_admin_open(config, &admin, err);
-    for (size_t at = 2; at < sizeof names / sizeof names[0] && status == LL_OK; at++) /* behind admin and broker, who may do all */
+    for (size_t at = 2; at < sizeof names / sizeof names[0] && status == LL_OK;
+         at++) /* behind admin and broker, who may do all */
         status = grant_process(admin, config, topics, names[at], err);
     kafka_admin_close(admin);
     for (size_t at = 0; at < sizeof transactional / sizeof transactional[0] && status == LL_OK; at++)

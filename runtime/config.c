@@ -401,10 +401,13 @@ enum ll_status config_secret(const char *path, char *to, size_t size, struct ll_
     if (file == NULL)
         return ll_fail(err, LL_FATAL, "secret file %s: %s", path, strerror(errno));
     struct stat facts;
-    if (fstat(fileno(file), &facts) != 0 || (facts.st_mode & 077) != 0) {
+    if (fstat(fileno(file), &facts) != 0)
+        facts.st_mode = 0777; /* nothing is known of it */
+    if ((facts.st_mode & 077) != 0) {
         fclose(file);
-        return ll_fail(err, LL_FATAL, "secret file %s: others can read or change it (mode %o); next: chmod 600 %s", path,
-                       facts.st_mode & 0777u, path);
+        return ll_fail(err, LL_FATAL,
+                       "secret file %s: others can read or change it (mode %o); next: chmod 600 %s", path,
+                       (unsigned)(facts.st_mode & 0777), path);
     }
     bool read = fgets(to, (int)size, file) != NULL;
     bool failed = ferror(file) != 0;

@@ -4,7 +4,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static rd_kafka_AclBinding_t *binding_of(const struct kafka_right *right, const char *user, char *words, size_t size)
+static rd_kafka_AclBinding_t *binding_of(const struct kafka_right *right, const char *user, char *words,
+                                         size_t size)
 {
     static const struct {
         rd_kafka_ResourceType_t on;
@@ -15,11 +16,10 @@ static rd_kafka_AclBinding_t *binding_of(const struct kafka_right *right, const 
         [KAFKA_READ_GROUP] = { RD_KAFKA_RESOURCE_GROUP, RD_KAFKA_ACL_OPERATION_READ },
         [KAFKA_DESCRIBE_GROUP] = { RD_KAFKA_RESOURCE_GROUP, RD_KAFKA_ACL_OPERATION_DESCRIBE },
     };
-    return rd_kafka_AclBinding_new(acts[right->act].on, right->name,
-                                   right->is_prefix ? RD_KAFKA_RESOURCE_PATTERN_PREFIXED
-                                                    : RD_KAFKA_RESOURCE_PATTERN_LITERAL,
-                                   user, "*", acts[right->act].operation, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, words,
-                                   size);
+    return rd_kafka_AclBinding_new(
+        acts[right->act].on, right->name,
+        right->is_prefix ? RD_KAFKA_RESOURCE_PATTERN_PREFIXED : RD_KAFKA_RESOURCE_PATTERN_LITERAL, user, "*",
+        acts[right->act].operation, RD_KAFKA_ACL_PERMISSION_TYPE_ALLOW, words, size);
 }
 
 static enum ll_status judge(const struct kafka_admin *admin, rd_kafka_event_t *answer, struct ll_err *err)
@@ -35,8 +35,9 @@ static enum ll_status judge(const struct kafka_admin *admin, rd_kafka_event_t *a
     return LL_OK;
 }
 
-enum ll_status kafka_admin_grant(struct kafka_admin *admin, const char *user, const struct kafka_right *rights, size_t count,
-                                 int timeout_ms, struct ll_err *err)
+enum ll_status kafka_admin_grant(struct kafka_admin *admin, const char *user,
+                                 const struct kafka_right *rights, size_t count, int timeout_ms,
+                                 struct ll_err *err)
 {
     char words[160] = "";
     rd_kafka_AclBinding_t **bindings = calloc(count, sizeof *bindings);
@@ -52,7 +53,8 @@ enum ll_status kafka_admin_grant(struct kafka_admin *admin, const char *user, co
         }
     }
     if (status == LL_OK) {
-        rd_kafka_AdminOptions_t *options = kafka_admin_options(admin, RD_KAFKA_ADMIN_OP_CREATEACLS, timeout_ms);
+        rd_kafka_AdminOptions_t *options =
+            kafka_admin_options(admin, RD_KAFKA_ADMIN_OP_CREATEACLS, timeout_ms);
         rd_kafka_CreateAcls(admin->client.rk, bindings, count, options, admin->answers);
         rd_kafka_AdminOptions_destroy(options);
         rd_kafka_event_t *answer =

@@ -4,7 +4,10 @@ more, and no secret is seen where others look."""
 import os
 import pathlib
 import signal
+import socket
+import ssl
 import stat
+import struct
 import threading
 import time
 
@@ -122,6 +125,18 @@ def test_nobody_else_gets_in(secure):
         with pytest.raises(KafkaException):
             Producer(kafka_as(secure, "accrue", **wrong)).list_topics(timeout=4)
     assert Producer(kafka_as(secure, "accrue")).list_topics(timeout=20).topics, "who is known gets in"
+
+
+def test_the_controller_takes_no_stranger(secure):
+    """Whoever reached it could give himself any right: it asks for the broker's own certificate."""
+    context = ssl.create_default_context(cafile=str(secure.home / "secrets" / "ca.pem"))
+    context.check_hostname = False
+    port = int(secure.env()["KAFKA_BOOTSTRAP"].rsplit(":", 1)[1]) + 1
+    with socket.create_connection(("127.0.0.1", port), 20) as plain, pytest.raises((ssl.SSLError, ConnectionError)):
+        with context.wrap_socket(plain) as channel:
+            channel.send(struct.pack(">ihhih", 10, 18, 0, 1, -1))  # ApiVersions
+            if not channel.recv(4):
+                raise ConnectionResetError("closed")
 
 
 # Who tries, what, and whether it may.
