@@ -11,11 +11,17 @@ enum { STANDSTILL_MS = 10000, ANSWER_MS = 5000, PARTITIONS_MAX = 1024 };
 static const enum topic READ[] = {TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
                                   TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS};
 static const enum topic JUDGED[] = {TOPIC_STORES, TOPIC_PRODUCTS, TOPIC_CUSTOMERS, TOPIC_PROMOTIONS};
-enum { READ_COUNT = sizeof READ / sizeof READ[0], JUDGED_COUNT = sizeof JUDGED / sizeof JUDGED[0] };
+static const enum topic REFERENCES[] = {TOPIC_STORES_VALID, TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
+                                        TOPIC_PROMOTIONS_VALID};
+enum {
+    READ_COUNT = sizeof READ / sizeof READ[0],
+    JUDGED_COUNT = sizeof JUDGED / sizeof JUDGED[0],
+    REFERENCES_COUNT = sizeof REFERENCES / sizeof REFERENCES[0]
+};
 
 struct real_feed {
     struct kafka_reader *reader;
-    struct kafka_admin *admin;
+    struct kafka_admin *admin, *all; /* sees what is committed; sees all */
     const struct topics *topics;
     const char *group;
     struct clock_source clock;
@@ -73,6 +79,23 @@ static enum ll_status topic_ahead(struct real_feed *feed, enum topic topic, int6
     return status;
 }
 
+/* No transaction is open on the valid references: all that is in can be read. */
+static enum ll_status all_visible(struct real_feed *feed, bool *ret, struct ll_err *err)
+{
+    *ret = true;
+    for (int t = 0; t < REFERENCES_COUNT && *ret; t++)
+        for (int32_t i = 0; i < feed->topics->facts[REFERENCES[t]].partitions && *ret; i++) {
+            int64_t low, end, visible;
+            enum ll_status status = kafka_admin_watermarks(feed->all, REFERENCES[t], i, &low, &end, ANSWER_MS, err);
+            if (status == LL_OK)
+                status = kafka_admin_watermarks(feed->admin, REFERENCES[t], i, &low, &visible, ANSWER_MS, err);
+            if (status != LL_OK)
+                return status;
+            *ret = visible >= end;
+        }
+    return LL_OK;
+}
+
 static enum ll_status feed_judged(void *self, bool *ret, struct ll_err *err)
 {
     struct real_feed *feed = self;
@@ -88,7 +111,7 @@ static enum ll_status feed_judged(void *self, bool *ret, struct ll_err *err)
         feed->stands_since_ms = now_ms;
     }
     *ret = ahead == 0 || now_ms - feed->stands_since_ms >= STANDSTILL_MS;
-    return LL_OK;
+    return *ret ? all_visible(feed, ret, err) : LL_OK;
 }
 
 static void feed_close(void *self)
@@ -100,6 +123,8 @@ static void feed_close(void *self)
         kafka_reader_close(feed->reader);
     if (feed->admin != NULL)
         kafka_admin_close(feed->admin);
+    if (feed->all != NULL)
+        kafka_admin_close(feed->all);
     free(feed);
 }
 
@@ -124,6 +149,8 @@ enum ll_status feed_open(const struct config *config, const struct topics *topic
     feed->stands_at = -1;
     feed->stands_since_ms = clock.steady_ms(clock.self);
     enum ll_status status = kafka_admin_open(config, &feed->admin, err);
+    if (status == LL_OK)
+        status = kafka_admin_open_uncommitted(config, &feed->all, err);
     if (status == LL_OK)
         status = kafka_reader_open(config, topics, READ, READ_COUNT, &feed->reader, err);
     if (status != LL_OK) {

@@ -20,7 +20,9 @@ struct feed_ops {
     /* Read up to the end that was there at the opening, or at the last mark_end? */
     bool (*at_end)(void *self);
     enum ll_status (*mark_end)(void *self, struct ll_err *err);
-    /* Has the group judged every raw reference record that the broker had when this was asked? */
+    /* Has the group judged every raw reference record that the broker had when this was asked, and can what came of
+     * it be read? While a transaction is open on a topic of valid references (of a process that died or hangs), all
+     * behind its first record is hidden, and the end that mark_end would mark is too near. */
     enum ll_status (*judged)(void *self, bool *ret, struct ll_err *err);
     void (*close)(void *self);
 };

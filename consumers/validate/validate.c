@@ -59,7 +59,8 @@ static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
 {
     size_t count = v->started ? parts_positions(v) : 0;
     if (!v->open && count == 0) {
-        isolate_release(v->needs.isolate); /* what was heard waits */
+        isolate_release(v->needs.isolate); /* what was heard waits, and must not count for the next batch */
+        v->record_count = 0;
         return LL_OK;
     }
     int64_t began_ms = steady_ms(v);

@@ -683,3 +683,19 @@ Test(validate_loop, suspects_are_taken_a_few_at_a_time)
     cr_assert_eq(isolate_most(world.isolate), INT64_MAX, "all are decided, nobody was it");
     expect_decided_once(0);
 }
+
+Test(validate_loop, records_that_wait_do_not_stop_those_behind_them)
+{
+    world.config.validate.batch_events = 2;
+    world.config.validate.tick_ms = 3600000; /* no control record commits for them */
+    world_start(&world);
+    world_settle(&world);
+    for (int i = 0; i < 4; i++)
+        put_sale(1, "T1", 'c', "never");
+    world_settle(&world);
+    int64_t offset = put_sale(1, "T2", 0, NULL);
+    size_t polls = world.polls;
+    world_step(&world, 20);
+    cr_assert_gt(world.polls, polls, "the group must hear of us");
+    cr_assert_eq(world_valid_of(&world, 1, offset), 1);
+}
