@@ -387,5 +387,4 @@ void sim_world_done(struct sim_world *world)
     free(world->postgres_history);
     free(world->redis_history);
     free(world->broker.records);
-    free(world->trace);
 }

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { SIM_CUT_EVENTS_MAX = 256, SIM_CUT_FAULTS_MAX = 64, SIM_CUT_TEXT_SIZE = 2048 };
+enum { SIM_TRACE_SIZE = 1 << 18, SIM_CUT_EVENTS_MAX = 256, SIM_CUT_FAULTS_MAX = 64, SIM_CUT_TEXT_SIZE = 2048 };
 
 struct sim_cut {
     bool events[SIM_CUT_EVENTS_MAX], faults[SIM_CUT_FAULTS_MAX]; /* true: left out */

@@ -27,7 +27,6 @@ enum {
     SIM_LATE_MAX = 64,
     SIM_VALUE_SIZE = 512,
     SIM_NAME_SIZE = 16,
-    SIM_TRACE_SIZE = 1 << 18,
     SIM_RELAYS_MAX = 64,     /* relay processes that ever lived in a run */
     SIM_INSTANCES_MAX = 16,  /* names that they bore, each with its transactional id */
     SIM_TXNS_MAX = 1024,
