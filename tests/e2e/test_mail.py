@@ -1,6 +1,7 @@
 """Letters on a real mail server: every outcome that SMTP has, what may not go and why, and bytes that nobody can turn into a command."""
 
 import contextlib
+import subprocess
 import time
 
 import pytest
@@ -9,7 +10,6 @@ import conftest
 from mail_kit import (Line, Notify, Server, html_of, id_of, now_ms, parse, password_is, text_of, tls_context, tls_files, token_of,
                       token_payload)
 from stack import BIN, Stack, wait_for
-import subprocess
 
 DAY_MS = 86400000
 
