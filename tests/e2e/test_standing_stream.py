@@ -19,7 +19,7 @@ from stack import wait_for
 CONFIGURATION = """
 validate: { tick_ms = 1000; };
 relay: { tick_ms = 1000; };
-segment: { clock = "event"; quiet_ms = 6000; };
+segment: { clock = "event"; quiet_ms = 10000; };
 notify: { delivery = "off"; };
 """
 # of segments.customer_standing -> of segments.batch_standing
