@@ -128,6 +128,7 @@ enum ll_status segment_claim(struct segment *segment, struct ll_err *err)
     segment->next_change = segment->owner.next_change;
     segment->ranks_current = false;
     segment->commits = 0;
+    segment->committed_ms = segment_steady_ms(segment);
     segment->noted = segment->owner.relayed_upto;
     for (size_t at = 0; at < segment->needs.partitions; at++)
         if (segment->parts[at].clock_ms > segment->posted_ms)
@@ -302,7 +303,8 @@ enum ll_status segment_commit(struct segment *segment, struct ll_err *err)
     int64_t gap_ms = 3 * took_ms < GAP_MS_MAX ? 3 * took_ms : GAP_MS_MAX;
     if (gap_ms < segment->needs.config->segment.flush_ms)
         gap_ms = segment->needs.config->segment.flush_ms;
-    segment->commit_at_ms = segment_steady_ms(segment) + gap_ms;
+    segment->committed_ms = segment_steady_ms(segment);
+    segment->commit_at_ms = segment->committed_ms + gap_ms;
     metric_add(segment->metrics.rows, segment->rows_since);
     metric_add(segment->metrics.changes, segment->change_count);
     metric_set(segment->metrics.customers, engine->count);

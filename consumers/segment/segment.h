@@ -91,6 +91,7 @@ struct segment {
     char *value;
     size_t value_capacity;
 
+    int64_t committed_ms, record_ms; /* steady: of the last commit; of the last poll that brought a record */
     int64_t commit_at_ms, note_at_ms, wait_until_ms, backoff_ms; /* steady */
     const char *said;
     int64_t said_ms;
