@@ -26,6 +26,12 @@ def test_events_per_second(name, floor):
     assert result["events_per_second"] >= floor, result["cpu_us_per_event"]
 
 
+def test_ledger_rows_per_second_into_standing():
+    result = bench("segment")
+    assert result["sums_agree"]
+    assert result["rows_per_second"] >= 200_000, result["cpu_us_per_row"]
+
+
 def test_latency_beside_20000_events_a_second():
     result = bench("latency")
     assert result["events_per_second"] == 20_000
