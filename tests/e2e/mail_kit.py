@@ -276,7 +276,10 @@ class Notify:
             letter = self.of(customer)
             return letter if letter["state"] == state and reason in (None, letter["reason"]) else None
 
-        return wait_for(f"the letter of {customer} is {state} {reason or ''}", ask, timeout_s, 0.2)
+        try:
+            return wait_for(f"the letter of {customer} is {state} {reason or ''}", ask, timeout_s, 0.2)
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{self.log()[-3000:]}") from None
 
 
 # ---- messages ----

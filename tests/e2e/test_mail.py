@@ -151,6 +151,7 @@ def test_no_connection_is_no_letters_fault(bare):
 def test_starttls_and_a_password_from_a_file(bare, tmp_path):
     cert, key = tls_files(tmp_path)
     (tmp_path / "password").write_text("open sesame\n")
+    (tmp_path / "password").chmod(0o600)  # a secret that others can read is refused
     server = Server(tls_context=tls_context(cert, key), require_starttls=True, auth_required=True,
                     authenticator=password_is(b"lens", b"open sesame")).start()
     settings = smtp(server).replace('"none"', '"starttls"').replace("127.0.0.1", "localhost")
