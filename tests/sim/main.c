@@ -93,6 +93,14 @@ static void run_validate(struct worlds *worlds, const struct sim_case *run, stru
     struct valid_world *world = worlds->validate;
     world->trace = worlds->traces ? worlds->trace : NULL;
     ret->good = valid_run(world, run);
+    if (ret->good && run->seed % 16 == 0) { /* now and then once more: the same seed must give the same logs */
+        uint64_t hash = world->hash;
+        ret->good = valid_run(world, run);
+        if (ret->good && world->hash != hash) {
+            valid_bad(world, "the same seed gives other logs");
+            ret->good = false;
+        }
+    }
     ret->bad = world->bad;
     ret->faults = world->faults_done;
     ret->steps = world->step;
