@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 enum { MAC_SIZE = 32, PAYLOAD_MAX = TOKEN_CUSTOMER_MAX + TOKEN_LIST_MAX + 4, PATH_SIZE = 2 * CONFIG_TEXT_SIZE };
@@ -51,6 +52,11 @@ enum ll_status token_key_load(const struct config *config, bool make, struct tok
     if (file == NULL)
         return ll_fail(err, LL_FATAL, "%s: %s; it holds the key of unsubscribe tokens (notify.unsubscribe_key_file)", path,
                        strerror(errno));
+    struct stat facts;
+    if (fstat(fileno(file), &facts) != 0 || (facts.st_mode & 077) != 0) {
+        fclose(file);
+        return ll_fail(err, LL_FATAL, "%s: others can read or change it, and could unsubscribe anybody; next: chmod 600 %s", path, path);
+    }
     ret->size = fread(ret->bytes, 1, sizeof ret->bytes, file);
     fclose(file);
     if (ret->size < TOKEN_KEY_MIN)

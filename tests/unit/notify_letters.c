@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define T(literal) { literal, sizeof(literal) - 1 }
@@ -236,6 +237,30 @@ Test(notify_letters, a_token_is_good_for_one_customer_and_one_list_and_cannot_be
     cr_expect(token_write(&key, TEXT("points_points_xx"), (struct text){ longest, TOKEN_CUSTOMER_MAX }, token));
     cr_expect(token_read(&key, text_of(token), list, customer) && strlen(customer) == TOKEN_CUSTOMER_MAX);
     cr_expect_not(token_write(&key, TEXT("points"), (struct text){ longest, TOKEN_CUSTOMER_MAX + 1 }, token));
+}
+
+Test(notify_letters, a_key_that_others_can_read_is_refused_and_one_is_made_where_none_is)
+{
+    static struct token_key key, again;
+    struct config config;
+    struct ll_err err = { "" };
+    char folder[] = "/tmp/notify-key.XXXXXX", path[64];
+    config_defaults(&config);
+    cr_assert(mkdtemp(folder) != NULL);
+    snprintf(config.home, sizeof config.home, "%s", folder);
+    snprintf(path, sizeof path, "%s/notify.key", folder);
+    cr_expect_eq(token_key_load(&config, false, &key, &err), LL_FATAL, "a tool makes none");
+    cr_assert_eq(token_key_load(&config, true, &key, &err), LL_OK, "%s", err.text);
+    cr_assert_eq(token_key_load(&config, true, &again, &err), LL_OK, "%s", err.text);
+    cr_expect(key.size == TOKEN_KEY_MIN && memcmp(&key, &again, sizeof key) == 0, "it stays");
+    chmod(path, 0640);
+    cr_expect_eq(token_key_load(&config, true, &key, &err), LL_FATAL);
+    cr_expect(strstr(err.text, "chmod 600") != NULL, "%s", err.text);
+    chmod(path, 0600);
+    cr_assert_eq(truncate(path, TOKEN_KEY_MIN - 1), 0);
+    cr_expect_eq(token_key_load(&config, true, &key, &err), LL_FATAL, "too short");
+    unlink(path);
+    rmdir(folder);
 }
 
 Test(notify_letters, a_known_token)
