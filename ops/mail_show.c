@@ -6,9 +6,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct text column(const struct postgres_rows *rows, size_t row, const char *name) { return postgres_rows_text(rows, row, name); }
+static struct text column(const struct postgres_rows *rows, size_t row, const char *name)
+{
+    return postgres_rows_text(rows, row, name);
+}
 
-static int nibble(char c) { return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1; }
+static int nibble(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
 
 /* Quoted-printable, RFC 2045 6.7. */
 static char *unquote(struct text text, size_t *ret_size)
@@ -40,7 +46,8 @@ char *mail_text_part(struct text message, size_t *ret_size)
 {
     static const char type[] = "Content-Type: text/plain", blank[] = "\r\n\r\n", boundary[] = "\r\n--=_lens_";
     const char *end = message.data + message.size;
-    const char *part = message.data == NULL ? NULL : memmem(message.data, message.size, type, sizeof type - 1);
+    const char *part =
+        message.data == NULL ? NULL : memmem(message.data, message.size, type, sizeof type - 1);
     const char *body = part == NULL ? NULL : memmem(part, (size_t)(end - part), blank, sizeof blank - 1);
     if (body == NULL)
         return NULL;
@@ -51,7 +58,8 @@ char *mail_text_part(struct text message, size_t *ret_size)
 
 json_t *mail_letter_json(const struct postgres_rows *rows, size_t row, bool whole)
 {
-    static const char *const texts[] = { "customer_id", "letter", "class", "list", "transition", "state", "reason", "subject", "address", "reply" };
+    static const char *const texts[] = { "customer_id", "letter", "class",   "list",    "transition",
+                                         "state",       "reason", "subject", "address", "reply" };
     json_t *json = json_pack("{s:o}", "id", inert_json(column(rows, row, "letter_id")));
     for (size_t at = 0; at < sizeof texts / sizeof texts[0]; at++)
         json_object_set_new(json, texts[at], inert_json(column(rows, row, texts[at])));
@@ -59,14 +67,16 @@ json_t *mail_letter_json(const struct postgres_rows *rows, size_t row, bool whol
     json_object_set_new(json, "noted", event_json_time(postgres_rows_int(rows, row, "noted_ms")));
     json_object_set_new(json, "due", event_json_time(postgres_rows_int(rows, row, "due_ms")));
     bool is_sent = column(rows, row, "sent_ms").data != NULL;
-    json_object_set_new(json, "sent", is_sent ? event_json_time(postgres_rows_int(rows, row, "sent_ms")) : json_null());
+    json_object_set_new(json, "sent",
+                        is_sent ? event_json_time(postgres_rows_int(rows, row, "sent_ms")) : json_null());
     if (!whole)
         return json;
     struct text message = column(rows, row, "message");
     size_t size = 0;
     char *text = mail_text_part(message, &size);
     /* As it is: JSON escapes what could act on anything. */
-    json_object_set_new(json, "message", message.data == NULL ? json_null() : json_stringn(message.data, message.size));
+    json_object_set_new(json, "message",
+                        message.data == NULL ? json_null() : json_stringn(message.data, message.size));
     json_object_set_new(json, "text", text == NULL ? json_null() : json_stringn(text, size));
     free(text);
     return json;

@@ -81,8 +81,8 @@ static void clean(char *json)
     }
 }
 
-enum ll_status mail_store_call(struct mail_store *store, const char *function, const char *json, char **ret_json,
-                               struct ll_err *err)
+enum ll_status mail_store_call(struct mail_store *store, const char *function, const char *json,
+                               char **ret_json, struct ll_err *err)
 {
     char sql[128], doing[64];
     uint32_t run_id = __builtin_bswap32((uint32_t)store->config->program.run);
@@ -100,9 +100,9 @@ enum ll_status mail_store_call(struct mail_store *store, const char *function, c
     enum ll_status status =
         store->is_open ? LL_OK : postgres_status_of(postgres_link_open(&store->link, err));
     if (status == LL_OK)
-        status = postgres_status_of(
-            postgres_link_run(&store->link, sql, &params, POSTGRES_PATIENCE * store->config->postgres.timeout_ms,
-                              doing, &result, err));
+        status = postgres_status_of(postgres_link_run(&store->link, sql, &params,
+                                                      POSTGRES_PATIENCE * store->config->postgres.timeout_ms,
+                                                      doing, &result, err));
     free(cleaned);
     if (status != LL_OK) {
         store->is_open = false; /* the link was dropped */

@@ -21,5 +21,5 @@ enum ll_status mail_store_commit(struct mail_store *store, struct ll_err *err);
 void mail_store_rollback(struct mail_store *store);
 
 /* select mail.<function>(run, json); the answer is NUL-terminated, and the caller frees it. ret_json may be NULL. */
-enum ll_status mail_store_call(struct mail_store *store, const char *function, const char *json, char **ret_json,
-                               struct ll_err *err);
+enum ll_status mail_store_call(struct mail_store *store, const char *function, const char *json,
+                               char **ret_json, struct ll_err *err);

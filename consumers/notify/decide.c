@@ -13,8 +13,14 @@ static const char *const meanings[] = {
 #undef X
 };
 
-const char *decide_name(enum decide_reason reason) { return names[reason]; }
-const char *decide_words(enum decide_reason reason) { return meanings[reason]; }
+const char *decide_name(enum decide_reason reason)
+{
+    return names[reason];
+}
+const char *decide_words(enum decide_reason reason)
+{
+    return meanings[reason];
+}
 
 /* An hour of a day; one that the clocks skip begins with the next. */
 static bool find_hour(struct calendar *calendar, int32_t day, int32_t hour, int64_t *ret_ms)
@@ -28,7 +34,8 @@ static bool find_hour(struct calendar *calendar, int32_t day, int32_t hour, int6
 }
 
 /* True within quiet hours; then *ret_until_ms is their end. */
-static bool is_quiet(const struct config *config, struct calendar *calendar, int64_t now_ms, int64_t *ret_until_ms)
+static bool is_quiet(const struct config *config, struct calendar *calendar, int64_t now_ms,
+                     int64_t *ret_until_ms)
 {
     int32_t from = config->notify.quiet_from_hour, to = config->notify.quiet_to_hour;
     if (from == to)
@@ -69,8 +76,8 @@ enum decide_reason decide_at_once(const struct config *config, int64_t happened_
     return now_ms - happened_ms > config->notify.age_ms ? DECIDE_TOO_OLD : DECIDE_OK;
 }
 
-enum decide_reason decide(const struct config *config, struct calendar *calendar, const struct decide_facts *facts, int64_t now_ms,
-                          int64_t *ret_until_ms)
+enum decide_reason decide(const struct config *config, struct calendar *calendar,
+                          const struct decide_facts *facts, int64_t now_ms, int64_t *ret_until_ms)
 {
     bool is_marketing = facts->class == CLASS_MARKETING;
     enum decide_reason at_once = decide_at_once(config, facts->happened_ms, now_ms);

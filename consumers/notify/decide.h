@@ -24,26 +24,26 @@ enum letter_truth {
     TRUTH_OUTSIDE, /* ... is not */
 };
 
-#define DECIDE_REASONS(X) \
-    X(OK, "every rule lets it go") \
-    X(REPLAY, "it is of a run that is not the live one (notify.live_run)") \
-    X(TOO_OLD, "what it tells happened longer ago than notify.age_ms") \
-    X(ERASED, "the customer asked to be erased") \
-    X(NO_ADDRESS, "no address of the customer is known") \
-    X(BAD_ADDRESS, "the address has a form that no mail server takes") \
-    X(BOUNCED, "a server refused the address for good; `lens mail retry ID` tries it again") \
-    X(UNSUBSCRIBED, "the customer has unsubscribed from this list") \
-    X(NO_CONSENT, "the customer has not agreed to marketing") \
-    X(ALREADY_SENT, "it was sent before") \
-    X(NOT_TRUE, "what it tells is no longer true") \
-    X(CAPPED, "the customer has had notify.cap_letters of its class within notify.cap_ms") \
+#define DECIDE_REASONS(X)                                                                                    \
+    X(OK, "every rule lets it go")                                                                           \
+    X(REPLAY, "it is of a run that is not the live one (notify.live_run)")                                   \
+    X(TOO_OLD, "what it tells happened longer ago than notify.age_ms")                                       \
+    X(ERASED, "the customer asked to be erased")                                                             \
+    X(NO_ADDRESS, "no address of the customer is known")                                                     \
+    X(BAD_ADDRESS, "the address has a form that no mail server takes")                                       \
+    X(BOUNCED, "a server refused the address for good; `lens mail retry ID` tries it again")                 \
+    X(UNSUBSCRIBED, "the customer has unsubscribed from this list")                                          \
+    X(NO_CONSENT, "the customer has not agreed to marketing")                                                \
+    X(ALREADY_SENT, "it was sent before")                                                                    \
+    X(NOT_TRUE, "what it tells is no longer true")                                                           \
+    X(CAPPED, "the customer has had notify.cap_letters of its class within notify.cap_ms")                   \
     X(QUIET_HOURS, "it is between notify.quiet_from_hour and quiet_to_hour; it waits")
 
 enum decide_reason {
 #define X(name, words) DECIDE_##name,
     DECIDE_REASONS(X)
 #undef X
-    DECIDE_COUNT,
+        DECIDE_COUNT,
 };
 
 struct decide_facts {
@@ -53,14 +53,14 @@ struct decide_facts {
     bool erased, known, mailable, consent, unsubscribed, sent;
     struct text address;
     bool bounced;
-    bool inside;            /* TRUTH_INSIDE, TRUTH_OUTSIDE */
+    bool inside;              /* TRUTH_INSIDE, TRUTH_OUTSIDE */
     int64_t points, reversed; /* TRUTH_POINTS: reversed is zero or below */
-    int64_t recent;         /* marketing letters of late */
+    int64_t recent;           /* marketing letters of late */
 };
 
 /* *ret_until_ms: with QUIET_HOURS, when they end. */
-enum decide_reason decide(const struct config *config, struct calendar *calendar, const struct decide_facts *facts, int64_t now_ms,
-                          int64_t *ret_until_ms);
+enum decide_reason decide(const struct config *config, struct calendar *calendar,
+                          const struct decide_facts *facts, int64_t now_ms, int64_t *ret_until_ms);
 /* The rules that time and the customer cannot change: a letter that fails is held at once. */
 enum decide_reason decide_at_once(const struct config *config, int64_t happened_ms, int64_t now_ms);
 const char *decide_name(enum decide_reason reason);

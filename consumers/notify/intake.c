@@ -13,8 +13,8 @@ static json_t *text_json(struct text text)
     return json == NULL ? json_string("") : json; /* no UTF-8: the codec has refused it before */
 }
 
-void intake_init(struct intake *intake, const struct config *config, const struct letters *letters, const struct token_key *key,
-                 struct calendar *calendar)
+void intake_init(struct intake *intake, const struct config *config, const struct letters *letters,
+                 const struct token_key *key, struct calendar *calendar)
 {
     *intake = (struct intake){ .config = config, .letters = letters, .key = key, .calendar = calendar };
     intake_clear(intake);
@@ -52,7 +52,8 @@ void intake_customer(struct intake *intake, const struct customer *customer)
 
 static char *day_words(struct intake *intake, int64_t time_ms, char to[DAY_SIZE])
 {
-    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
     int year, month, day;
     calendar_date(calendar_day(intake->calendar, time_ms), &year, &month, &day);
     snprintf(to, DAY_SIZE, "%d %s %d", day, months[(month - 1) % 12], year % 100000);
@@ -71,13 +72,14 @@ struct note {
 static void add_note(struct intake *intake, const struct note *note, int64_t now_ms)
 {
     enum decide_reason reason = decide_at_once(intake->config, note->happened_ms, now_ms);
-    json_t *entry =
-        json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:b}", "customer", text_json(note->customer), "letter",
-                  note->kind->name, "class", letter_class_name(note->kind->class), "list", note->kind->list, "transition",
-                  note->transition, "facts", note->facts, "points", (json_int_t)note->points, "happened",
-                  (json_int_t)note->happened_ms, "due", (json_int_t)note->due_ms, "state", reason == DECIDE_OK ? "waiting" : "held",
-                  "digest", note->digest);
-    json_object_set_new(entry, "reason", reason == DECIDE_OK ? json_null() : json_string(decide_name(reason)));
+    json_t *entry = json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:I, s:I, s:I, s:s, s:b}", "customer",
+                              text_json(note->customer), "letter", note->kind->name, "class",
+                              letter_class_name(note->kind->class), "list", note->kind->list, "transition",
+                              note->transition, "facts", note->facts, "points", (json_int_t)note->points,
+                              "happened", (json_int_t)note->happened_ms, "due", (json_int_t)note->due_ms,
+                              "state", reason == DECIDE_OK ? "waiting" : "held", "digest", note->digest);
+    json_object_set_new(entry, "reason",
+                        reason == DECIDE_OK ? json_null() : json_string(decide_name(reason)));
     json_array_append_new(intake->notes, entry);
     intake->letter_count++;
 }
@@ -110,8 +112,9 @@ static void note_day(struct intake *intake, const struct ledger_entry *entry, in
                              .happened_ms = entry->event_time_ms,
                              .due_ms = due_ms,
                              .digest = true,
-                             .facts = json_pack("{s:I, s:I}", "earned", (json_int_t)(entry->points > 0 ? entry->points : 0),
-                                                "reversed", (json_int_t)(entry->points < 0 ? -entry->points : 0)) },
+                             .facts = json_pack(
+                                 "{s:I, s:I}", "earned", (json_int_t)(entry->points > 0 ? entry->points : 0),
+                                 "reversed", (json_int_t)(entry->points < 0 ? -entry->points : 0)) },
              now_ms);
 }
 
@@ -122,14 +125,17 @@ static void write_transition(char to[TRANSITION_SIZE], const char *type, struct 
 
 static void note_transaction(struct intake *intake, const struct ledger_entry *entry, int64_t now_ms)
 {
-    static const char *const types[] = { [TRANSACTION_SALE] = "SALE", [TRANSACTION_RETURN] = "RETURN", [TRANSACTION_VOID] = "VOID" };
+    static const char *const types[] = {
+        [TRANSACTION_SALE] = "SALE", [TRANSACTION_RETURN] = "RETURN", [TRANSACTION_VOID] = "VOID"
+    };
     char transition[TRANSITION_SIZE], day[DAY_SIZE];
     const struct letter_kind *earned = letters_on(intake->letters, ON_POINTS_EARNED, TEXT(""), 0);
     if (earned != NULL && entry->type != TRANSACTION_SALE && entry->sale_id.data != NULL) {
         write_transition(transition, "SALE", entry->source, entry->sale_id);
         json_array_append_new(intake->reversals,
-                              json_pack("{s:o, s:s, s:s, s:I}", "customer", text_json(entry->customer_id), "letter", earned->name,
-                                        "transition", transition, "points", (json_int_t)entry->points));
+                              json_pack("{s:o, s:s, s:s, s:I}", "customer", text_json(entry->customer_id),
+                                        "letter", earned->name, "transition", transition, "points",
+                                        (json_int_t)entry->points));
     }
     const struct letter_kind *kind =
         entry->points > 0 ? earned : letters_on(intake->letters, ON_POINTS_REVERSED, TEXT(""), 0);
@@ -143,9 +149,10 @@ static void note_transaction(struct intake *intake, const struct ledger_entry *e
                              .points = entry->points,
                              .happened_ms = entry->event_time_ms,
                              .due_ms = now_ms + intake->config->notify.delay_ms,
-                             .facts = json_pack("{s:o, s:I, s:s}", "transaction", text_json(entry->transaction_id), "amount",
-                                                (json_int_t)(entry->net_minor < 0 ? -entry->net_minor : entry->net_minor), "day",
-                                                day_words(intake, entry->event_time_ms, day)) },
+                             .facts = json_pack(
+                                 "{s:o, s:I, s:s}", "transaction", text_json(entry->transaction_id), "amount",
+                                 (json_int_t)(entry->net_minor < 0 ? -entry->net_minor : entry->net_minor),
+                                 "day", day_words(intake, entry->event_time_ms, day)) },
              now_ms);
 }
 
@@ -153,8 +160,8 @@ void intake_ledger(struct intake *intake, const struct ledger_entry *entry, int6
 {
     if (entry->customer_id.data == NULL || entry->points == 0)
         return;
-    json_array_append_new(intake->points, json_pack("{s:o, s:I}", "customer", text_json(entry->customer_id), "points",
-                                                    (json_int_t)entry->points));
+    json_array_append_new(intake->points, json_pack("{s:o, s:I}", "customer", text_json(entry->customer_id),
+                                                    "points", (json_int_t)entry->points));
     if (strcmp(intake->config->notify.points, "daily") == 0)
         note_day(intake, entry, now_ms);
     else if (strcmp(intake->config->notify.points, "transaction") == 0)
@@ -179,8 +186,9 @@ void intake_change(struct intake *intake, const struct segment_change *change, i
 {
     bool inside = change->kind == SEGMENT_ENTERED;
     json_array_append_new(intake->changes,
-                          json_pack("{s:o, s:o, s:I, s:b}", "customer", text_json(change->customer_id), "segment",
-                                    text_json(change->segment), "sequence", (json_int_t)change->sequence, "inside", inside));
+                          json_pack("{s:o, s:o, s:I, s:b}", "customer", text_json(change->customer_id),
+                                    "segment", text_json(change->segment), "sequence",
+                                    (json_int_t)change->sequence, "inside", inside));
     const struct letter_kind *kind =
         letters_on(intake->letters, inside ? ON_ENTERED : ON_EXITED, change->segment, (int)change->reason);
     if (kind == NULL)
@@ -197,10 +205,12 @@ void intake_change(struct intake *intake, const struct segment_change *change, i
                              .transition = transition,
                              .happened_ms = change->effective_at_ms,
                              .due_ms = now_ms + intake->config->notify.delay_ms,
-                             .facts = json_pack("{s:o, s:s, s:s, s:i, s:I, s:i, s:s}", "segment", text_json(change->segment), "words",
-                                                intake_segment_words(change->segment, words, sizeof words), "tier", tier, "visits",
-                                                change->snapshot.frequency, "spend", (json_int_t)change->snapshot.monetary_minor,
-                                                "recency_days", change->snapshot.recency_days, "day",
+                             .facts = json_pack("{s:o, s:s, s:s, s:i, s:I, s:i, s:s}", "segment",
+                                                text_json(change->segment), "words",
+                                                intake_segment_words(change->segment, words, sizeof words),
+                                                "tier", tier, "visits", change->snapshot.frequency, "spend",
+                                                (json_int_t)change->snapshot.monetary_minor, "recency_days",
+                                                change->snapshot.recency_days, "day",
                                                 day_words(intake, change->effective_at_ms, day)) },
              now_ms);
 }
@@ -214,7 +224,8 @@ bool intake_command(struct intake *intake, const struct command *command)
         return true;
     }
     char list[TOKEN_LIST_MAX + 1], customer[TOKEN_CUSTOMER_MAX + 1];
-    if (!text_equal(command->verb, TEXT("unsubscribe")) || !token_read(intake->key, command->topic, list, customer))
+    if (!text_equal(command->verb, TEXT("unsubscribe")) ||
+        !token_read(intake->key, command->topic, list, customer))
         return false;
     json_array_append_new(intake->unsubscribes, json_pack("{s:s, s:s}", "customer", customer, "list", list));
     return true;
@@ -222,10 +233,11 @@ bool intake_command(struct intake *intake, const struct command *command)
 
 char *intake_json(const struct intake *intake, json_t *progress, int64_t now_ms)
 {
-    json_t *batch = json_pack("{s:I, s:o, s:O, s:O, s:O, s:O, s:O, s:O, s:O}", "now", (json_int_t)now_ms, "progress", progress,
-                              "customers", intake->customers, "changes", intake->changes, "points", intake->points, "letters",
-                              intake->notes, "reversals", intake->reversals, "unsubscribes", intake->unsubscribes, "retries",
-                              intake->retries);
+    json_t *batch =
+        json_pack("{s:I, s:o, s:O, s:O, s:O, s:O, s:O, s:O, s:O}", "now", (json_int_t)now_ms, "progress",
+                  progress, "customers", intake->customers, "changes", intake->changes, "points",
+                  intake->points, "letters", intake->notes, "reversals", intake->reversals, "unsubscribes",
+                  intake->unsubscribes, "retries", intake->retries);
     char *text = batch == NULL ? NULL : json_dumps(batch, JSON_COMPACT);
     if (text == NULL)
         abort();

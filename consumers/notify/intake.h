@@ -26,8 +26,8 @@ struct intake {
 };
 
 /* Everything is borrowed. */
-void intake_init(struct intake *intake, const struct config *config, const struct letters *letters, const struct token_key *key,
-                 struct calendar *calendar);
+void intake_init(struct intake *intake, const struct config *config, const struct letters *letters,
+                 const struct token_key *key, struct calendar *calendar);
 void intake_clear(struct intake *intake);
 void intake_done(struct intake *intake);
 

@@ -16,8 +16,11 @@ static const char *const field_names[FIELD_COUNT_OF] = {
 #undef X
 };
 static const char *const trigger_names[ON_COUNT] = {
-    [ON_POINTS_EARNED] = "points_earned", [ON_POINTS_REVERSED] = "points_reversed", [ON_POINTS_DAY] = "points_day",
-    [ON_ENTERED] = "entered",             [ON_EXITED] = "exited",
+    [ON_POINTS_EARNED] = "points_earned",
+    [ON_POINTS_REVERSED] = "points_reversed",
+    [ON_POINTS_DAY] = "points_day",
+    [ON_ENTERED] = "entered",
+    [ON_EXITED] = "exited",
 };
 static const char *const class_names[] = { "transactional", "service", "marketing" };
 /* In the order of enum segment_change_reason. */
@@ -25,7 +28,8 @@ static const char *const reason_names[] = { "PURCHASE",     "TIME",          "RE
                                             "POINTS_SPENT", "POINTS_EARNED", "RULES" };
 
 #define BIT(field) (1U << FIELD_##field)
-#define COMMON (BIT(NAME) | BIT(PROGRAM) | BIT(CUSTOMER) | BIT(UNSUBSCRIBE) | BIT(BALANCE) | BIT(SPENDABLE) | BIT(DAY))
+#define COMMON                                                                                               \
+    (BIT(NAME) | BIT(PROGRAM) | BIT(CUSTOMER) | BIT(UNSUBSCRIBE) | BIT(BALANCE) | BIT(SPENDABLE) | BIT(DAY))
 static const unsigned fields_of[ON_COUNT] = {
     [ON_POINTS_EARNED] = COMMON | BIT(POINTS) | BIT(TRANSACTION) | BIT(AMOUNT),
     [ON_POINTS_REVERSED] = COMMON | BIT(POINTS) | BIT(TRANSACTION) | BIT(AMOUNT),
@@ -44,7 +48,8 @@ static int find_field(const char *name, size_t size)
     return -1;
 }
 
-static enum ll_status no_field(const char *path, int line, const char *name, size_t size, enum letter_trigger on, struct ll_err *err)
+static enum ll_status no_field(const char *path, int line, const char *name, size_t size,
+                               enum letter_trigger on, struct ll_err *err)
 {
     char known[200] = "";
     for (int field = 0; field < FIELD_COUNT_OF; field++)
@@ -52,12 +57,12 @@ static enum ll_status no_field(const char *path, int line, const char *name, siz
             strncat(known, known[0] == '\0' ? "" : ", ", sizeof known - strlen(known) - 1);
             strncat(known, field_names[field], sizeof known - strlen(known) - 1);
         }
-    return ll_fail(err, LL_FATAL, "%s:%d: a letter on %s has no field {{%.*s}}; it has %s", path, line, trigger_names[on],
-                   (int)(size < 32 ? size : 32), name, known);
+    return ll_fail(err, LL_FATAL, "%s:%d: a letter on %s has no field {{%.*s}}; it has %s", path, line,
+                   trigger_names[on], (int)(size < 32 ? size : 32), name, known);
 }
 
-enum ll_status letter_check(const char *path, int line, const char *template, enum letter_trigger on, bool needs_unsubscribe,
-                            struct ll_err *err)
+enum ll_status letter_check(const char *path, int line, const char *template, enum letter_trigger on,
+                            bool needs_unsubscribe, struct ll_err *err)
 {
     unsigned found = 0;
     for (const char *at = template; *at != '\0'; at++) {
@@ -77,7 +82,9 @@ enum ll_status letter_check(const char *path, int line, const char *template, en
         at = end + 1;
     }
     if (needs_unsubscribe && (found & BIT(UNSUBSCRIBE)) == 0)
-        return ll_fail(err, LL_FATAL, "%s: {{unsubscribe_url}} is missing: no letter goes out without a way to stop them", path);
+        return ll_fail(err, LL_FATAL,
+                       "%s: {{unsubscribe_url}} is missing: no letter goes out without a way to stop them",
+                       path);
     return LL_OK;
 }
 
@@ -103,9 +110,12 @@ static void write_value(FILE *to, struct text value, bool is_html)
     }
 }
 
-char *letter_render(const struct letter_kind *kind, enum letter_part part, const struct letter_values *values, size_t *ret_size)
+char *letter_render(const struct letter_kind *kind, enum letter_part part, const struct letter_values *values,
+                    size_t *ret_size)
 {
-    const char *template = part == LETTER_SUBJECT ? kind->subject : part == LETTER_TEXT ? kind->text : kind->html;
+    const char *template = part == LETTER_SUBJECT ? kind->subject
+                           : part == LETTER_TEXT  ? kind->text
+                                                  : kind->html;
     char *text = NULL;
     FILE *to = open_memstream(&text, ret_size);
     if (to == NULL)
@@ -135,8 +145,9 @@ static enum ll_status read_file(const char *path, char **ret, struct ll_err *err
 {
     FILE *file = fopen(path, "re");
     if (file == NULL)
-        return ll_fail(err, LL_FATAL, "%s: %s; each letter of letters.conf has a .txt and a .html (notify.letters_dir)", path,
-                       strerror(errno));
+        return ll_fail(err, LL_FATAL,
+                       "%s: %s; each letter of letters.conf has a .txt and a .html (notify.letters_dir)",
+                       path, strerror(errno));
     char *text = malloc(TEMPLATE_SIZE_MAX + 1);
     if (text == NULL)
         abort();
@@ -208,21 +219,25 @@ static bool is_name(const char *word, const char *letters, size_t size)
     return word != NULL && word[0] != '\0' && strlen(word) < size && strspn(word, letters) == strlen(word);
 }
 
-static enum ll_status read_reasons(const struct reading *reading, const config_setting_t *setting, unsigned *ret)
+static enum ll_status read_reasons(const struct reading *reading, const config_setting_t *setting,
+                                   unsigned *ret)
 {
     for (int at = 0; at < config_setting_length(setting); at++) {
         int reason = word_of(config_setting_get_string_elem(setting, at), reason_names,
                              sizeof reason_names / sizeof reason_names[0]);
         if (reason < 0)
-            return refuse(reading, setting, "must be a list of reasons of segment_change.avsc: \"PURCHASE\", \"TIME\", ...");
+            return refuse(reading, setting,
+                          "must be a list of reasons of segment_change.avsc: \"PURCHASE\", \"TIME\", ...");
         *ret |= 1U << reason;
     }
     return LL_OK;
 }
 
-static enum ll_status read_key(const struct reading *reading, const config_setting_t *setting, struct letter_kind *kind, unsigned *seen)
+static enum ll_status read_key(const struct reading *reading, const config_setting_t *setting,
+                               struct letter_kind *kind, unsigned *seen)
 {
-    static const char lower[] = "abcdefghijklmnopqrstuvwxyz0123456789_", upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*";
+    static const char lower[] = "abcdefghijklmnopqrstuvwxyz0123456789_",
+                      upper[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_*";
     static const char *const keys[] = { "name", "on", "class", "list", "segment", "reasons" };
     int key = word_of(config_setting_name(setting), keys, sizeof keys / sizeof keys[0]), word = 0;
     const char *value = config_setting_get_string(setting);
@@ -238,7 +253,9 @@ static enum ll_status read_key(const struct reading *reading, const config_setti
     case 1:
         word = word_of(value, trigger_names, ON_COUNT);
         kind->on = (enum letter_trigger)word;
-        return word >= 0 ? LL_OK : refuse(reading, setting, "must be points_earned, points_reversed, points_day, entered or exited");
+        return word >= 0 ? LL_OK
+                         : refuse(reading, setting,
+                                  "must be points_earned, points_reversed, points_day, entered or exited");
     case 2:
         word = word_of(value, class_names, 3);
         kind->class = (enum letter_class)word;
@@ -249,7 +266,8 @@ static enum ll_status read_key(const struct reading *reading, const config_setti
         strcpy(kind->list, value);
         return LL_OK;
     case 4:
-        if (!is_name(value, upper, sizeof kind->segment) || (strchr(value, '*') != NULL && strchr(value, '*')[1] != '\0'))
+        if (!is_name(value, upper, sizeof kind->segment) ||
+            (strchr(value, '*') != NULL && strchr(value, '*')[1] != '\0'))
             return refuse(reading, setting, "must be a segment, or a beginning and *");
         strcpy(kind->segment, value);
         return LL_OK;
@@ -258,7 +276,8 @@ static enum ll_status read_key(const struct reading *reading, const config_setti
     }
 }
 
-static enum ll_status read_letter(const struct reading *reading, const config_setting_t *entry, struct letters *letters)
+static enum ll_status read_letter(const struct reading *reading, const config_setting_t *entry,
+                                  struct letters *letters)
 {
     enum { NEEDED = 15, SEGMENT = 16, REASONS = 32 };
     struct letter_kind kind = { .name = "" };
@@ -291,7 +310,8 @@ enum ll_status letters_load(const char *folder, struct letters *ret, struct ll_e
     struct reading reading = { path, err };
     enum ll_status status = LL_OK;
     if (conf_read_file(&file, path) != CONFIG_TRUE)
-        status = ll_fail(err, LL_FATAL, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file));
+        status =
+            ll_fail(err, LL_FATAL, "%s:%d: %s", path, config_error_line(&file), config_error_text(&file));
     const config_setting_t *list = status == LL_OK ? config_lookup(&file, "letters") : NULL;
     if (status == LL_OK && (list == NULL || !config_setting_is_list(list)))
         status = ll_fail(err, LL_FATAL, "%s: must hold letters = ( { name = ...; }, ... )", path);
@@ -333,7 +353,8 @@ static bool matches(const char *pattern, struct text segment)
     return text_equal(text_of(pattern), segment);
 }
 
-const struct letter_kind *letters_on(const struct letters *letters, enum letter_trigger on, struct text segment, int reason)
+const struct letter_kind *letters_on(const struct letters *letters, enum letter_trigger on,
+                                     struct text segment, int reason)
 {
     for (size_t at = 0; at < letters->count; at++) {
         const struct letter_kind *kind = &letters->kinds[at];
@@ -362,4 +383,7 @@ enum letter_truth letter_truth_of(const struct letter_kind *kind)
     return TRUTH_ALWAYS;
 }
 
-const char *letter_class_name(enum letter_class class) { return class_names[class]; }
+const char *letter_class_name(enum letter_class class)
+{
+    return class_names[class];
+}

@@ -39,9 +39,12 @@ static enum ll_status check(const struct config *config, struct ll_err *err)
     char path[PATH_SIZE];
     const char *url = config->notify.unsubscribe_url;
     if (!address_valid(text_of(config->notify.from_address)))
-        return ll_fail(err, LL_FATAL, "notify.from_address: \"%s\" is no address", config->notify.from_address);
+        return ll_fail(err, LL_FATAL, "notify.from_address: \"%s\" is no address",
+                       config->notify.from_address);
     if (strncmp(url, "https://", 8) != 0 || !mime_url_valid(text_of(url)))
-        return ll_fail(err, LL_FATAL, "notify.unsubscribe_url: must begin with https:// (RFC 8058) and hold no blank or bracket");
+        return ll_fail(
+            err, LL_FATAL,
+            "notify.unsubscribe_url: must begin with https:// (RFC 8058) and hold no blank or bracket");
     enum ll_status status = letters_load(letters_folder(config, path), &letters, err);
     letters_done(&letters);
     if (status == LL_OK && strcmp(config->notify.delivery, "smtp") == 0)
@@ -51,14 +54,17 @@ static enum ll_status check(const struct config *config, struct ll_err *err)
 
 static void open_metrics(struct wiring *w)
 {
-    static const char *const topics[] = { "topic=\"ledger\"", "topic=\"segment-changes\"", "topic=\"customers.valid\"",
-                                          "topic=\"commands\"" };
+    static const char *const topics[] = { "topic=\"ledger\"", "topic=\"segment-changes\"",
+                                          "topic=\"customers.valid\"", "topic=\"commands\"" };
     struct notify_metrics *in = &w->notify.metrics;
     struct outbox_metrics *out = &w->notify.outbox.metrics;
     for (int at = 0; at < NOTIFY_TOPIC_COUNT; at++)
-        in->records[at] = metric_counter(w->process, "lens_notify_records_total", topics[at], "Records taken in");
-    in->dropped = metric_counter(w->process, "lens_notify_dropped_total", NULL, "Ledger rows of another run, or that came again");
-    in->refused = metric_counter(w->process, "lens_notify_refused_total", NULL, "Records that could not be read");
+        in->records[at] =
+            metric_counter(w->process, "lens_notify_records_total", topics[at], "Records taken in");
+    in->dropped = metric_counter(w->process, "lens_notify_dropped_total", NULL,
+                                 "Ledger rows of another run, or that came again");
+    in->refused =
+        metric_counter(w->process, "lens_notify_refused_total", NULL, "Records that could not be read");
     const char *name = "lens_notify_letters_total", *help = "Letters handed over, by outcome";
     out->sent = metric_counter(w->process, name, "outcome=\"sent\"", help);
     out->put_off = metric_counter(w->process, name, "outcome=\"put_off\"", help);
@@ -69,7 +75,8 @@ static void open_metrics(struct wiring *w)
     for (int at = DECIDE_OK + 1; at < DECIDE_COUNT; at++) {
         char label[64];
         snprintf(label, sizeof label, "reason=\"%s\"", decide_name((enum decide_reason)at));
-        out->held[at] = metric_counter(w->process, "lens_notify_held_total", label, "Judgements that stopped a letter, by reason");
+        out->held[at] = metric_counter(w->process, "lens_notify_held_total", label,
+                                       "Judgements that stopped a letter, by reason");
     }
 }
 
@@ -82,11 +89,13 @@ static enum ll_status open_files(struct wiring *w, struct ll_err *err)
     if (status == LL_OK)
         status = calendar_new(w->config->program.time_zone, &w->calendar, err);
     if (status == LL_OK)
-        status = codec_new(config_share_path(w->config, "schemas", path, sizeof path), NULL, &w->notify.codec, err);
+        status = codec_new(config_share_path(w->config, "schemas", path, sizeof path), NULL, &w->notify.codec,
+                           err);
     if (status != LL_OK)
         return status;
     bool is_smtp = strcmp(w->config->notify.delivery, "smtp") == 0;
-    return is_smtp ? post_smtp_open(w->config, &w->notify.outbox.post, err) : post_files_open(w->config, &w->notify.outbox.post, err);
+    return is_smtp ? post_smtp_open(w->config, &w->notify.outbox.post, err)
+                   : post_files_open(w->config, &w->notify.outbox.post, err);
 }
 
 /* Postgres first: without it, nothing that a partition gives can be kept. */
@@ -99,7 +108,8 @@ static enum ll_status open_services(struct wiring *w, struct ll_err *err)
     };
     enum ll_status status;
     w->notify.store = mail_store_new(w->config, "lens-notify");
-    while ((status = mail_store_call(w->notify.store, "stands", "{}", NULL, err)) == LL_RETRY && !process_stopping()) {
+    while ((status = mail_store_call(w->notify.store, "stands", "{}", NULL, err)) == LL_RETRY &&
+           !process_stopping()) {
         process_waits_for(w->process, err->text);
         process_pause(AGAIN_MS);
     }

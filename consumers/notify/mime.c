@@ -22,12 +22,13 @@ bool mime_url_valid(struct text url)
 static void write_date(FILE *to, int64_t ms)
 {
     static const char *const days[] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+    static const char *const months[] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                          "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
     time_t seconds = (time_t)(ms / 1000);
     struct tm at;
     gmtime_r(&seconds, &at);
-    fprintf(to, "Date: %s, %d %s %d %02d:%02d:%02d +0000\r\n", days[at.tm_wday], at.tm_mday, months[at.tm_mon],
-            at.tm_year + 1900, at.tm_hour, at.tm_min, at.tm_sec);
+    fprintf(to, "Date: %s, %d %s %d %02d:%02d:%02d +0000\r\n", days[at.tm_wday], at.tm_mday,
+            months[at.tm_mon], at.tm_year + 1900, at.tm_hour, at.tm_min, at.tm_sec);
 }
 
 /* Quoted-printable. A dot that begins a line is written as =2E: whoever forgets to double it cannot end the letter with it;
@@ -70,7 +71,9 @@ static void write_quoted(FILE *to, struct text text)
 
 static void write_part(FILE *to, const struct mime_letter *letter, const char *type, struct text body)
 {
-    fprintf(to, "--=_lens_%.*s\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n",
+    fprintf(to,
+            "--=_lens_%.*s\r\nContent-Type: text/%s; charset=utf-8\r\nContent-Transfer-Encoding: "
+            "quoted-printable\r\n\r\n",
             TEXT_ARG(letter->id), type);
     write_quoted(to, body);
     fputs("\r\n", to);
@@ -90,7 +93,8 @@ static void write_headers(FILE *to, const struct mime_letter *letter)
         fprintf(to, "List-Unsubscribe:\r\n <%.*s>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
                 TEXT_ARG(letter->unsubscribe_url));
     /* "=_" cannot stand in quoted-printable text: no body holds the boundary. */
-    fprintf(to, "Content-Type: multipart/alternative;\r\n boundary=\"=_lens_%.*s\"\r\n\r\n", TEXT_ARG(letter->id));
+    fprintf(to, "Content-Type: multipart/alternative;\r\n boundary=\"=_lens_%.*s\"\r\n\r\n",
+            TEXT_ARG(letter->id));
 }
 
 char *mime_write(const struct mime_letter *letter, size_t *ret_size)

@@ -13,11 +13,11 @@
 #include <stdint.h>
 
 struct mime_letter {
-    struct text id;     /* hex digits; Message-ID and boundary are derived of it */
+    struct text id; /* hex digits; Message-ID and boundary are derived of it */
     int64_t date_ms;
     struct text from_name, from_address, to_name, to_address; /* addresses have passed address_valid */
     struct text subject;
-    struct text text, html; /* UTF-8 with \n */
+    struct text text, html;      /* UTF-8 with \n */
     struct text unsubscribe_url; /* whole; empty: no header */
     struct text list;            /* List-Id's first label */
 };

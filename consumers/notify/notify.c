@@ -15,10 +15,17 @@ enum {
     SAID_MS = 10000, /* the same cause is logged again after so long */
 };
 
-const enum topic NOTIFY_TOPICS[] = { TOPIC_LEDGER, TOPIC_SEGMENT_CHANGES, TOPIC_CUSTOMERS_VALID, TOPIC_COMMANDS };
+const enum topic NOTIFY_TOPICS[] = { TOPIC_LEDGER, TOPIC_SEGMENT_CHANGES, TOPIC_CUSTOMERS_VALID,
+                                     TOPIC_COMMANDS };
 
-static int64_t steady_ms(const struct notify *notify) { return notify->clock.steady_ms(notify->clock.self); }
-static int64_t wall_ms(const struct notify *notify) { return notify->clock.wall_ms(notify->clock.self); }
+static int64_t steady_ms(const struct notify *notify)
+{
+    return notify->clock.steady_ms(notify->clock.self);
+}
+static int64_t wall_ms(const struct notify *notify)
+{
+    return notify->clock.wall_ms(notify->clock.self);
+}
 
 static void waits(struct notify *notify, const struct ll_err *err)
 {
@@ -78,7 +85,8 @@ static enum ll_status load_stands(struct notify *notify, struct ll_err *err)
         input->row_offset = input->kept_offset = input->row_seq = input->kept_seq = -1;
     }
     size_t at;
-    json_array_foreach(rows, at, row) {
+    json_array_foreach(rows, at, row)
+    {
         enum topic topic = topic_find(json_string_value(json_object_get(row, "topic")));
         struct notify_input *input =
             input_of(notify, topic, (int32_t)json_integer_value(json_object_get(row, "partition")));
@@ -98,7 +106,8 @@ static enum ll_status start_reading(struct notify *notify, struct ll_err *err)
     enum ll_status status = load_stands(notify, err);
     for (size_t at = 0; at < notify->input_count; at++) {
         const struct notify_input *input = &notify->inputs[at];
-        from[at] = (struct bus_position){ input->topic, input->partition, input->stands > 0 ? input->stands : BUS_BEGINNING };
+        from[at] = (struct bus_position){ input->topic, input->partition,
+                                          input->stands > 0 ? input->stands : BUS_BEGINNING };
     }
     if (status == LL_OK)
         status = notify->consumer.ops->start(notify->consumer.self, from, notify->input_count, err);
@@ -112,15 +121,17 @@ static enum ll_status on_assigned(struct notify *notify, struct ll_err *err)
 {
     size_t count;
     bool lost;
-    const struct bus_position *positions = notify->consumer.ops->changed(notify->consumer.self, &count, &lost);
+    const struct bus_position *positions =
+        notify->consumer.ops->changed(notify->consumer.self, &count, &lost);
     if (count > NOTIFY_INPUTS_MAX)
-        return ll_fail(err, LL_FATAL, "notify: %zu partitions assigned, at most %d fit: start more processes", count,
-                       NOTIFY_INPUTS_MAX);
+        return ll_fail(err, LL_FATAL, "notify: %zu partitions assigned, at most %d fit: start more processes",
+                       count, NOTIFY_INPUTS_MAX);
     intake_clear(&notify->intake);
     notify->gathered = 0;
     notify->input_count = count;
     for (size_t at = 0; at < count; at++)
-        notify->inputs[at] = (struct notify_input){ .topic = positions[at].topic, .partition = positions[at].partition };
+        notify->inputs[at] =
+            (struct notify_input){ .topic = positions[at].topic, .partition = positions[at].partition };
     notify->is_assigned = true;
     notify->is_reading = false;
     notify->again_at_ms = 0;
@@ -144,8 +155,8 @@ static enum ll_status on_revoked(struct notify *notify, struct ll_err *err)
 static void refused(struct notify *notify, const struct bus_record *record, const char *why)
 {
     metric_add(notify->metrics.refused, 1);
-    log_line(LOG_ERROR, "record_refused", "topic=%s partition=%d offset=%lld cause=%s", topic_name(record->topic),
-             record->partition, (long long)record->offset, log_quote_c(why));
+    log_line(LOG_ERROR, "record_refused", "topic=%s partition=%d offset=%lld cause=%s",
+             topic_name(record->topic), record->partition, (long long)record->offset, log_quote_c(why));
 }
 
 static void take_ledger(struct notify *notify, struct notify_input *input, const struct bus_record *record)
@@ -156,12 +167,14 @@ static void take_ledger(struct notify *notify, struct notify_input *input, const
     struct ll_err err = { "" };
     if (codec_kind(notify->codec, record->value, &kind, &code, &err) == LL_OK && kind == EVENT_CONTROL)
         return; /* TICK: a clock for those that reckon with the log's time */
-    if (codec_read(notify->codec, EVENT_LEDGER, record->value, notify->scratch, &event, &code, &err) != LL_OK) {
+    if (codec_read(notify->codec, EVENT_LEDGER, record->value, notify->scratch, &event, &code, &err) !=
+        LL_OK) {
         refused(notify, record, err.text);
         return;
     }
     const struct ledger_entry *entry = &event.ledger;
-    bool is_new = entry->offset > input->row_offset || (entry->offset == input->row_offset && entry->seq > input->row_seq);
+    bool is_new = entry->offset > input->row_offset ||
+                  (entry->offset == input->row_offset && entry->seq > input->row_seq);
     if (entry->run != notify->config->program.run || !is_new) {
         metric_add(notify->metrics.dropped, 1);
         return;
@@ -221,10 +234,11 @@ static enum ll_status commit(struct notify *notify, struct ll_err *err)
         const struct notify_input *input = &notify->inputs[at];
         if (input->next == input->stands)
             continue;
-        json_array_append_new(progress, json_pack("{s:s, s:i, s:I, s:I, s:I, s:i}", "topic", topic_name(input->topic), "partition",
-                                                  input->partition, "from", (json_int_t)input->stands, "to",
-                                                  (json_int_t)input->next, "row_offset", (json_int_t)input->row_offset, "row_seq",
-                                                  input->row_seq));
+        json_array_append_new(progress,
+                              json_pack("{s:s, s:i, s:I, s:I, s:I, s:i}", "topic", topic_name(input->topic),
+                                        "partition", input->partition, "from", (json_int_t)input->stands,
+                                        "to", (json_int_t)input->next, "row_offset",
+                                        (json_int_t)input->row_offset, "row_seq", input->row_seq));
         next[count++] = (struct bus_position){ input->topic, input->partition, input->next };
     }
     char *batch = intake_json(&notify->intake, progress, wall_ms(notify));
@@ -293,12 +307,13 @@ static enum ll_status customers_at_end(struct notify *notify, bool *ret, struct 
         int64_t low, high;
         if (input->topic != TOPIC_CUSTOMERS_VALID)
             continue;
-        enum ll_status status =
-            notify->consumer.ops->watermarks(notify->consumer.self, input->topic, input->partition, &low, &high, err);
+        enum ll_status status = notify->consumer.ops->watermarks(notify->consumer.self, input->topic,
+                                                                 input->partition, &low, &high, err);
         if (status != LL_OK)
             return status;
         /* The end lies behind a transaction's marker: only the client knows that nothing was before it. */
-        int64_t position = notify->consumer.ops->position(notify->consumer.self, input->topic, input->partition);
+        int64_t position =
+            notify->consumer.ops->position(notify->consumer.self, input->topic, input->partition);
         int64_t stands = position > input->stands && notify->gathered == 0 ? position : input->stands;
         *ret = *ret && stands >= high;
     }
@@ -315,7 +330,8 @@ static void note_positions(struct notify *notify)
     notify->note_at_ms = steady_ms(notify) + NOTE_MS;
     for (size_t at = 0; at < notify->input_count; at++) {
         struct notify_input *input = &notify->inputs[at];
-        int64_t position = notify->consumer.ops->position(notify->consumer.self, input->topic, input->partition);
+        int64_t position =
+            notify->consumer.ops->position(notify->consumer.self, input->topic, input->partition);
         if (position <= input->noted)
             continue;
         input->noted = position;

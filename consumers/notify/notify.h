@@ -31,7 +31,7 @@ struct notify_input {
     int32_t row_seq;
     int64_t kept_offset; /* ... in mail.progress */
     int32_t kept_seq;
-    int64_t noted;      /* as Kafka was told */
+    int64_t noted; /* as Kafka was told */
 };
 
 struct notify_metrics {
@@ -55,7 +55,7 @@ struct notify {
     bool is_assigned, is_reading, is_down;
     int64_t gathered, gathered_since_ms;
     int64_t send_at_ms, again_at_ms, backoff_ms, note_at_ms; /* steady */
-    bool customers_read; /* to the end, as it was last seen */
+    bool customers_read;                                     /* to the end, as it was last seen */
     int64_t said_ms;
 };
 

@@ -12,17 +12,23 @@
 #include <unistd.h>
 
 enum {
-    IDLE_MS = 200,          /* between looks for due letters */
-    RECOVER_MS = 60000,     /* between looks for letters that another process left */
-    LEASE_MS = 600000,      /* a claim of another instance is believed so long */
-    PAUSE_FIRST_MS = 500,   /* after a server did not answer */
+    IDLE_MS = 200,        /* between looks for due letters */
+    RECOVER_MS = 60000,   /* between looks for letters that another process left */
+    LEASE_MS = 600000,    /* a claim of another instance is believed so long */
+    PAUSE_FIRST_MS = 500, /* after a server did not answer */
     PAUSE_MAX_MS = 60000,
     DUE_MAX = 2 * OUTBOX_CLAIM_MAX, /* judged in one round: half of them may be held back */
     VALUE_SIZE = 64,
 };
 
-static int64_t steady_ms(const struct outbox *outbox) { return outbox->clock.steady_ms(outbox->clock.self); }
-static int64_t wall_ms(const struct outbox *outbox) { return outbox->clock.wall_ms(outbox->clock.self); }
+static int64_t steady_ms(const struct outbox *outbox)
+{
+    return outbox->clock.steady_ms(outbox->clock.self);
+}
+static int64_t wall_ms(const struct outbox *outbox)
+{
+    return outbox->clock.wall_ms(outbox->clock.self);
+}
 
 void outbox_init(struct outbox *outbox)
 {
@@ -60,7 +66,8 @@ static double chance(struct outbox *outbox)
 }
 
 /* One call; takes asked. ret NULL: the answer is not wanted. */
-static enum ll_status ask(struct outbox *outbox, const char *function, json_t *takes, json_t **ret, struct ll_err *err)
+static enum ll_status ask(struct outbox *outbox, const char *function, json_t *takes, json_t **ret,
+                          struct ll_err *err)
 {
     char *given = json_dumps(takes, JSON_COMPACT), *answer = NULL;
     json_decref(takes);
@@ -82,12 +89,19 @@ static enum ll_status ask(struct outbox *outbox, const char *function, json_t *t
 static struct text text_at(const json_t *row, const char *name)
 {
     const json_t *value = json_object_get(row, name);
-    return json_is_string(value) ? (struct text){ json_string_value(value), (uint32_t)json_string_length(value) }
-                                 : (struct text){ NULL, 0 };
+    return json_is_string(value)
+               ? (struct text){ json_string_value(value), (uint32_t)json_string_length(value) }
+               : (struct text){ NULL, 0 };
 }
 
-static int64_t int_at(const json_t *row, const char *name) { return json_integer_value(json_object_get(row, name)); }
-static bool bool_at(const json_t *row, const char *name) { return json_is_true(json_object_get(row, name)); }
+static int64_t int_at(const json_t *row, const char *name)
+{
+    return json_integer_value(json_object_get(row, name));
+}
+static bool bool_at(const json_t *row, const char *name)
+{
+    return json_is_true(json_object_get(row, name));
+}
 
 static struct decide_facts facts_of(const json_t *row, const struct letter_kind *kind)
 {
@@ -124,8 +138,8 @@ static void fill_number(struct filling *filling, enum letter_field field, int64_
 
 static void fill_money(struct filling *filling, enum letter_field field, int64_t minor, const char *currency)
 {
-    snprintf(filling->number[field], VALUE_SIZE, "%s%lld.%02lld %.3s", minor < 0 ? "-" : "", (long long)llabs(minor / 100),
-             (long long)llabs(minor % 100), currency);
+    snprintf(filling->number[field], VALUE_SIZE, "%s%lld.%02lld %.3s", minor < 0 ? "-" : "",
+             (long long)llabs(minor / 100), (long long)llabs(minor % 100), currency);
     filling->values.of[field] = text_of(filling->number[field]);
 }
 
@@ -148,7 +162,8 @@ static void fill(const struct outbox *outbox, const json_t *row, struct filling 
         fill_number(to, FIELD_REVERSED, int_at(facts, "reversed"));
         fill_number(to, FIELD_COUNT, int_at(facts, "count"));
         struct text transition = text_at(row, "transition"); /* "day|2026-11-21" */
-        of[FIELD_DAY] = transition.size > 4 ? (struct text){ transition.data + 4, transition.size - 4 } : transition;
+        of[FIELD_DAY] =
+            transition.size > 4 ? (struct text){ transition.data + 4, transition.size - 4 } : transition;
     }
     of[FIELD_TRANSACTION] = text_at(facts, "transaction");
     fill_money(to, FIELD_AMOUNT, int_at(facts, "amount"), currency);
@@ -160,8 +175,8 @@ static void fill(const struct outbox *outbox, const json_t *row, struct filling 
 }
 
 /* The letter's bytes; its subject comes back too. */
-static char *write_letter(const struct outbox *outbox, const json_t *row, const struct letter_kind *kind, size_t *ret_size,
-                          char **ret_subject)
+static char *write_letter(const struct outbox *outbox, const json_t *row, const struct letter_kind *kind,
+                          size_t *ret_size, char **ret_subject)
 {
     struct filling filling = { .url = "" };
     char token[TOKEN_SIZE];
@@ -173,8 +188,8 @@ static char *write_letter(const struct outbox *outbox, const json_t *row, const 
     char *subject = letter_render(kind, LETTER_SUBJECT, &filling.values, &subject_size);
     char *text = letter_render(kind, LETTER_TEXT, &filling.values, &text_size);
     char *html = letter_render(kind, LETTER_HTML, &filling.values, &html_size);
-    const char *from_name =
-        outbox->config->notify.from_name[0] != '\0' ? outbox->config->notify.from_name : outbox->config->program.name;
+    const char *from_name = outbox->config->notify.from_name[0] != '\0' ? outbox->config->notify.from_name
+                                                                        : outbox->config->program.name;
     const struct mime_letter letter = {
         .id = text_at(row, "id"),
         .date_ms = wall_ms(outbox),
@@ -223,8 +238,8 @@ static int64_t count_of_round(const json_t *verdicts, struct text customer)
     int64_t count = 0;
     size_t at;
     json_t *verdict;
-    json_array_foreach(verdicts, at, verdict)
-        count += json_is_true(json_object_get(verdict, "marketing")) && text_equal(text_at(verdict, "customer"), customer);
+    json_array_foreach(verdicts, at, verdict) count += json_is_true(json_object_get(verdict, "marketing")) &&
+                                                       text_equal(text_at(verdict, "customer"), customer);
     return count;
 }
 
@@ -234,7 +249,8 @@ static json_t *verdict_of(struct outbox *outbox, const json_t *row, const json_t
     json_t *verdict = json_pack("{s:O, s:O, s:s, s:s}", "id", json_object_get(row, "id"), "customer",
                                 json_object_get(row, "customer"), "state", "held", "reason", "NO_TEMPLATE");
     if (kind == NULL) {
-        json_object_set_new(verdict, "detail", json_string("letters.conf has no letter of this name any more"));
+        json_object_set_new(verdict, "detail",
+                            json_string("letters.conf has no letter of this name any more"));
         return verdict;
     }
     struct decide_facts facts = facts_of(row, kind);
@@ -257,7 +273,8 @@ static json_t *verdict_of(struct outbox *outbox, const json_t *row, const json_t
     letter->message = write_letter(outbox, row, kind, &letter->size, &subject);
     if (letter->message == NULL) {
         json_object_set_new(verdict, "reason", json_string("NO_TOKEN"));
-        json_object_set_new(verdict, "detail", json_string("the customer's id is too long for an unsubscribe token"));
+        json_object_set_new(verdict, "detail",
+                            json_string("the customer's id is too long for an unsubscribe token"));
         return verdict;
     }
     outbox->claimed_count++;
@@ -278,7 +295,8 @@ static enum ll_status judge(struct outbox *outbox, size_t *ret_judged, struct ll
 {
     int64_t now_ms = wall_ms(outbox);
     json_t *rows = NULL, *verdicts = json_array();
-    snprintf(outbox->claim, sizeof outbox->claim, "%.64s:%d.%lld", outbox->instance, (int)getpid(), (long long)++outbox->round);
+    snprintf(outbox->claim, sizeof outbox->claim, "%.64s:%d.%lld", outbox->instance, (int)getpid(),
+             (long long)++outbox->round);
     enum ll_status status = mail_store_begin(outbox->store, err);
     if (status == LL_OK)
         status = ask(outbox, "due",
@@ -286,9 +304,11 @@ static enum ll_status judge(struct outbox *outbox, size_t *ret_judged, struct ll
                                (json_int_t)outbox->config->notify.cap_ms),
                      &rows, err);
     size_t at, judged = 0;
-    size_t most = outbox->config->notify.rate < OUTBOX_CLAIM_MAX ? (size_t)outbox->config->notify.rate : OUTBOX_CLAIM_MAX;
+    size_t most = outbox->config->notify.rate < OUTBOX_CLAIM_MAX ? (size_t)outbox->config->notify.rate
+                                                                 : OUTBOX_CLAIM_MAX;
     json_t *row;
-    json_array_foreach(rows, at, row) {
+    json_array_foreach(rows, at, row)
+    {
         if (outbox->claimed_count == most)
             break;
         json_array_append_new(verdicts, verdict_of(outbox, row, verdicts, now_ms));
@@ -297,11 +317,14 @@ static enum ll_status judge(struct outbox *outbox, size_t *ret_judged, struct ll
     json_decref(rows);
     if (status == LL_OK && judged > 0)
         status = ask(outbox, "judge",
-                     json_pack("{s:I, s:s, s:O}", "now", (json_int_t)now_ms, "claim", outbox->claim, "verdicts", verdicts), NULL, err);
+                     json_pack("{s:I, s:s, s:O}", "now", (json_int_t)now_ms, "claim", outbox->claim,
+                               "verdicts", verdicts),
+                     NULL, err);
     json_decref(verdicts);
     if (status == LL_OK)
         status = mail_store_commit(outbox->store, err);
-    if (status != LL_OK) { /* it may have been done all the same: then the letters are claimed, and nobody has them */
+    if (status !=
+        LL_OK) { /* it may have been done all the same: then the letters are claimed, and nobody has them */
         mail_store_rollback(outbox->store);
         drop_claimed(outbox);
         outbox->must_recover = true;
@@ -323,8 +346,8 @@ static enum ll_status finish(struct outbox *outbox, const char *next, bool *ret_
             return settled;
     }
     json_t *answer = NULL;
-    json_t *given = json_pack("{s:I, s:s, s:O, s:s?}", "now", (json_int_t)wall_ms(outbox), "claim", outbox->claim, "results",
-                              outbox->results, "next", next);
+    json_t *given = json_pack("{s:I, s:s, s:O, s:s?}", "now", (json_int_t)wall_ms(outbox), "claim",
+                              outbox->claim, "results", outbox->results, "next", next);
     enum ll_status status = ask(outbox, "finish", given, &answer, err);
     if (status != LL_OK)
         return status;
@@ -335,11 +358,11 @@ static enum ll_status finish(struct outbox *outbox, const char *next, bool *ret_
     return LL_OK;
 }
 
-static void add_result(struct outbox *outbox, const char *id, const char *state, const char *reason, const char *words,
-                       int64_t due_ms, int attempt, bool suppress)
+static void add_result(struct outbox *outbox, const char *id, const char *state, const char *reason,
+                       const char *words, int64_t due_ms, int attempt, bool suppress)
 {
-    json_t *result = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b}", "id", id, "state", state, "reason", reason, "detail", words,
-                               "attempt", attempt, "suppress", suppress);
+    json_t *result = json_pack("{s:s, s:s, s:s, s:s, s:i, s:b}", "id", id, "state", state, "reason", reason,
+                               "detail", words, "attempt", attempt, "suppress", suppress);
     if (due_ms > 0)
         json_object_set_new(result, "due", json_integer(due_ms));
     json_array_append_new(outbox->results, result);
@@ -353,15 +376,18 @@ static void down(struct outbox *outbox, const char *words)
         outbox->pause_ms = PAUSE_MAX_MS;
     outbox->paused_until_ms = steady_ms(outbox) + outbox->pause_ms;
     snprintf(text, sizeof text, "%.250s: %.240s", outbox->post.address, words);
-    log_line(LOG_WARN, "no_delivery", "cause=%s again_ms=%lld", log_quote_c(text), (long long)outbox->pause_ms);
+    log_line(LOG_WARN, "no_delivery", "cause=%s again_ms=%lld", log_quote_c(text),
+             (long long)outbox->pause_ms);
     if (outbox->process != NULL)
         process_waits_for(outbox->process, text);
 }
 
-static void note_result(struct outbox *outbox, const struct outbox_letter *letter, enum post_outcome outcome, const char *words)
+static void note_result(struct outbox *outbox, const struct outbox_letter *letter, enum post_outcome outcome,
+                        const char *words)
 {
     int64_t now_ms = wall_ms(outbox), attempt = letter->attempts + 1;
-    bool resends = strcmp(outbox->config->notify.unknown, "resend") == 0, is_last = attempt >= outbox->config->notify.attempts;
+    bool resends = strcmp(outbox->config->notify.unknown, "resend") == 0,
+         is_last = attempt >= outbox->config->notify.attempts;
     int64_t later_ms = now_ms + decide_backoff_ms(outbox->config, attempt, chance(outbox));
     switch (outcome) {
     case POST_ACCEPTED:
@@ -369,8 +395,8 @@ static void note_result(struct outbox *outbox, const struct outbox_letter *lette
         metric_add(outbox->metrics.sent, 1);
         break;
     case POST_PUT_OFF:
-        add_result(outbox, letter->id, is_last ? "dead" : "waiting", is_last ? "GAVE_UP" : "PUT_OFF", words, is_last ? 0 : later_ms, 1,
-                   false);
+        add_result(outbox, letter->id, is_last ? "dead" : "waiting", is_last ? "GAVE_UP" : "PUT_OFF", words,
+                   is_last ? 0 : later_ms, 1, false);
         metric_add(outbox->metrics.put_off, 1);
         break;
     case POST_REFUSED:
@@ -378,13 +404,18 @@ static void note_result(struct outbox *outbox, const struct outbox_letter *lette
         metric_add(outbox->metrics.refused, 1);
         break;
     case POST_UNKNOWN:
-        add_result(outbox, letter->id, !resends ? "unknown" : is_last ? "dead" : "waiting", resends && is_last ? "GAVE_UP" : "LOST",
-                   words, resends && !is_last ? later_ms : 0, 1, false);
+        add_result(outbox, letter->id,
+                   !resends  ? "unknown"
+                   : is_last ? "dead"
+                             : "waiting",
+                   resends && is_last ? "GAVE_UP" : "LOST", words, resends && !is_last ? later_ms : 0, 1,
+                   false);
         metric_add(outbox->metrics.unknown, 1);
         break;
     case POST_DOWN: /* nothing was handed over, and it is not the letter's fault: no attempt is counted */
         down(outbox, words);
-        add_result(outbox, letter->id, "waiting", "NO_CONNECTION", words, now_ms + outbox->pause_ms, 0, false);
+        add_result(outbox, letter->id, "waiting", "NO_CONNECTION", words, now_ms + outbox->pause_ms, 0,
+                   false);
         metric_add(outbox->metrics.down, 1);
         return;
     }
@@ -410,16 +441,16 @@ static bool take_token(struct outbox *outbox)
 static void give_back(struct outbox *outbox)
 {
     for (; outbox->claimed_at < outbox->claimed_count; outbox->claimed_at++)
-        add_result(outbox, outbox->claimed[outbox->claimed_at].id, "waiting", "NO_CONNECTION", "the letter before it was not taken",
-                   wall_ms(outbox) + outbox->pause_ms, 0, false);
+        add_result(outbox, outbox->claimed[outbox->claimed_at].id, "waiting", "NO_CONNECTION",
+                   "the letter before it was not taken", wall_ms(outbox) + outbox->pause_ms, 0, false);
 }
 
 static enum ll_status hand_over(struct outbox *outbox, struct ll_err *err)
 {
     enum { SLICE_MS = 500 };
     int64_t until_ms = steady_ms(outbox) + SLICE_MS;
-    while (outbox->claimed_at < outbox->claimed_count && steady_ms(outbox) < until_ms && !process_stopping() &&
-           outbox->paused_until_ms == 0) {
+    while (outbox->claimed_at < outbox->claimed_count && steady_ms(outbox) < until_ms &&
+           !process_stopping() && outbox->paused_until_ms == 0) {
         struct outbox_letter *letter = &outbox->claimed[outbox->claimed_at];
         char words[POST_WORDS_SIZE] = "";
         bool ours = true;
@@ -437,7 +468,9 @@ static enum ll_status hand_over(struct outbox *outbox, struct ll_err *err)
             log_line(LOG_WARN, "claim_lost", "letter=%s", letter->id);
             continue;
         }
-        const struct post_letter post = { text_of(letter->id), text_of(outbox->config->notify.from_address), text_of(letter->to),
+        const struct post_letter post = { text_of(letter->id),
+                                          text_of(outbox->config->notify.from_address),
+                                          text_of(letter->to),
                                           { letter->message, (uint32_t)letter->size } };
         enum post_outcome outcome = outbox->post.ops->send(outbox->post.self, &post, words);
         note_result(outbox, letter, outcome, words);
@@ -451,16 +484,17 @@ static enum ll_status recover(struct outbox *outbox, struct ll_err *err)
 {
     bool resends = outbox->post.is_repeatable || strcmp(outbox->config->notify.unknown, "resend") == 0;
     json_t *answer = NULL;
-    enum ll_status status =
-        ask(outbox, "recover",
-            json_pack("{s:I, s:s, s:s, s:i, s:s}", "now", (json_int_t)wall_ms(outbox), "claim", outbox->claim, "instance",
-                      outbox->instance, "lease_ms", LEASE_MS, "lost", resends ? "waiting" : "unknown"),
-            &answer, err);
+    enum ll_status status = ask(outbox, "recover",
+                                json_pack("{s:I, s:s, s:s, s:i, s:s}", "now", (json_int_t)wall_ms(outbox),
+                                          "claim", outbox->claim, "instance", outbox->instance, "lease_ms",
+                                          LEASE_MS, "lost", resends ? "waiting" : "unknown"),
+                                &answer, err);
     if (status != LL_OK)
         return status;
     if (int_at(answer, "recovered") + int_at(answer, "lost") > 0)
-        log_line(LOG_INFO, "recovered", "claimed=%lld handed_over=%lld then=%s", (long long)int_at(answer, "recovered"),
-                 (long long)int_at(answer, "lost"), resends ? "sent_again" : "held");
+        log_line(LOG_INFO, "recovered", "claimed=%lld handed_over=%lld then=%s",
+                 (long long)int_at(answer, "recovered"), (long long)int_at(answer, "lost"),
+                 resends ? "sent_again" : "held");
     json_decref(answer);
     outbox->must_recover = false;
     outbox->recover_at_ms = steady_ms(outbox) + RECOVER_MS;
@@ -477,7 +511,10 @@ static enum ll_status show_waiting(struct outbox *outbox, struct ll_err *err)
     return status;
 }
 
-enum ll_status outbox_finish(struct outbox *outbox, struct ll_err *err) { return finish(outbox, NULL, NULL, err); }
+enum ll_status outbox_finish(struct outbox *outbox, struct ll_err *err)
+{
+    return finish(outbox, NULL, NULL, err);
+}
 
 enum ll_status outbox_step(struct outbox *outbox, int64_t *ret_next_ms, struct ll_err *err)
 {
@@ -487,9 +524,11 @@ enum ll_status outbox_step(struct outbox *outbox, int64_t *ret_next_ms, struct l
     /* The claims below are of the round under way: what it has in hand must be written before another one may be recovered. */
     if (!has_claimed)
         status = finish(outbox, NULL, NULL, err);
-    if (status == LL_OK && !has_claimed && (outbox->must_recover || steady_ms(outbox) >= outbox->recover_at_ms)) {
+    if (status == LL_OK && !has_claimed &&
+        (outbox->must_recover || steady_ms(outbox) >= outbox->recover_at_ms)) {
         drop_claimed(outbox);
-        snprintf(outbox->claim, sizeof outbox->claim, "%.64s:%d.%lld", outbox->instance, (int)getpid(), (long long)++outbox->round);
+        snprintf(outbox->claim, sizeof outbox->claim, "%.64s:%d.%lld", outbox->instance, (int)getpid(),
+                 (long long)++outbox->round);
         status = recover(outbox, err);
         if (status == LL_OK)
             status = show_waiting(outbox, err);
@@ -505,6 +544,7 @@ enum ll_status outbox_step(struct outbox *outbox, int64_t *ret_next_ms, struct l
     has_claimed = outbox->claimed_at < outbox->claimed_count;
     if (status == LL_OK && !has_claimed)
         status = finish(outbox, NULL, NULL, err);
-    *ret_next_ms = has_claimed || judged > 0 ? steady_ms(outbox) + (has_claimed ? 5 : 0) : steady_ms(outbox) + IDLE_MS;
+    *ret_next_ms =
+        has_claimed || judged > 0 ? steady_ms(outbox) + (has_claimed ? 5 : 0) : steady_ms(outbox) + IDLE_MS;
     return status;
 }

@@ -52,8 +52,8 @@ struct outbox {
     int64_t round;
     struct outbox_letter claimed[OUTBOX_CLAIM_MAX];
     size_t claimed_count, claimed_at;
-    json_t *results;      /* handed over, not written yet */
-    bool must_recover;    /* somebody may have left claimed letters: at the start, and after a lost reply */
+    json_t *results;   /* handed over, not written yet */
+    bool must_recover; /* somebody may have left claimed letters: at the start, and after a lost reply */
     int64_t recover_at_ms, pause_ms, paused_until_ms; /* steady */
     double tokens;
     int64_t tokens_at_ms;

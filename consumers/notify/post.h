@@ -43,7 +43,7 @@ struct post_ops {
 struct post {
     const struct post_ops *ops;
     void *self;
-    bool is_repeatable; /* the same letter twice is there once: nothing is ever unknown */
+    bool is_repeatable;                  /* the same letter twice is there once: nothing is ever unknown */
     char address[CONFIG_TEXT_SIZE + 64]; /* of whom, in words */
 };
 

@@ -65,7 +65,10 @@ static enum ll_status files_settle(void *self, struct ll_err *err)
     return is_settled ? LL_OK : ll_fail(err, LL_RETRY, "%s: %s", files->folder, strerror(cause));
 }
 
-static void files_close(void *self) { free(self); }
+static void files_close(void *self)
+{
+    free(self);
+}
 
 static const struct post_ops ops = { .send = files_send, .settle = files_settle, .close = files_close };
 
@@ -79,7 +82,8 @@ enum ll_status post_files_open(const struct config *config, struct post *ret, st
     else
         config_home_path(config, "mail", files->folder, sizeof files->folder);
     if ((mkdir(files->folder, 0700) != 0 && errno != EEXIST) || access(files->folder, W_OK | X_OK) != 0) {
-        enum ll_status status = ll_fail(err, LL_FATAL, "%s: %s; letters go there (notify.mail_dir)", files->folder, strerror(errno));
+        enum ll_status status = ll_fail(err, LL_FATAL, "%s: %s; letters go there (notify.mail_dir)",
+                                        files->folder, strerror(errno));
         free(files);
         return status;
     }

@@ -30,9 +30,9 @@ struct post_smtp {
 
     /* of the letter under way */
     const struct post_letter *letter;
-    size_t sent;      /* bytes of it that libcurl has taken */
-    enum step step;   /* the command that was sent last; STEP_TEXT: 354 came */
-    int code;         /* the last reply to it; 0: none yet */
+    size_t sent;    /* bytes of it that libcurl has taken */
+    enum step step; /* the command that was sent last; STEP_TEXT: 354 came */
+    int code;       /* the last reply to it; 0: none yet */
     char reply[POST_WORDS_SIZE];
 };
 
@@ -43,8 +43,9 @@ static void note_command(struct post_smtp *smtp, const char *data, size_t size)
     static const struct {
         const char *word;
         enum step step;
-    } known[] = { { "EHLO", STEP_HELLO }, { "HELO", STEP_HELLO }, { "STARTTLS", STEP_HELLO }, { "AUTH", STEP_AUTH },
-                  { "MAIL FROM:", STEP_MAIL }, { "RCPT TO:", STEP_RCPT }, { "DATA", STEP_DATA } };
+    } known[] = { { "EHLO", STEP_HELLO }, { "HELO", STEP_HELLO },      { "STARTTLS", STEP_HELLO },
+                  { "AUTH", STEP_AUTH },  { "MAIL FROM:", STEP_MAIL }, { "RCPT TO:", STEP_RCPT },
+                  { "DATA", STEP_DATA } };
     for (size_t at = 0; at < sizeof known / sizeof known[0]; at++) {
         size_t word = strlen(known[at].word);
         if (size < word || strncasecmp(data, known[at].word, word) != 0)
@@ -61,7 +62,8 @@ static void note_command(struct post_smtp *smtp, const char *data, size_t size)
 
 static void note_reply(struct post_smtp *smtp, const char *data, size_t size)
 {
-    if (size < 3 || data[0] < '2' || data[0] > '5' || data[1] < '0' || data[1] > '9' || data[2] < '0' || data[2] > '9')
+    if (size < 3 || data[0] < '2' || data[0] > '5' || data[1] < '0' || data[1] > '9' || data[2] < '0' ||
+        data[2] > '9')
         return;
     int code = (data[0] - '0') * 100 + (data[1] - '0') * 10 + data[2] - '0';
     if (size > 3 && data[3] == '-')
@@ -75,7 +77,8 @@ static void note_reply(struct post_smtp *smtp, const char *data, size_t size)
     }
     smtp->code = code;
     size_t used = 0;
-    for (size_t at = 0; at < size && used + 1 < sizeof smtp->reply && data[at] != '\r' && data[at] != '\n'; at++)
+    for (size_t at = 0; at < size && used + 1 < sizeof smtp->reply && data[at] != '\r' && data[at] != '\n';
+         at++)
         smtp->reply[used++] = data[at] >= 0x20 && data[at] < 0x7f ? data[at] : '?';
     smtp->reply[used] = '\0';
 }
@@ -126,9 +129,11 @@ static enum post_outcome judge(const struct post_smtp *smtp, CURLcode result)
     return POST_DOWN;
 }
 
-static void say(const struct post_smtp *smtp, enum post_outcome outcome, CURLcode result, char words[POST_WORDS_SIZE])
+static void say(const struct post_smtp *smtp, enum post_outcome outcome, CURLcode result,
+                char words[POST_WORDS_SIZE])
 {
-    static const char *const steps[] = { "connecting", "EHLO", "AUTH", "MAIL FROM", "RCPT TO", "DATA", "the text" };
+    static const char *const steps[] = { "connecting", "EHLO", "AUTH",    "MAIL FROM",
+                                         "RCPT TO",    "DATA", "the text" };
     if (outcome == POST_ACCEPTED || outcome == POST_PUT_OFF || outcome == POST_REFUSED)
         snprintf(words, POST_WORDS_SIZE, "%s: %.230s", steps[smtp->step], smtp->reply);
     else
@@ -144,7 +149,8 @@ static enum post_outcome smtp_send(void *self, const struct post_letter *letter,
 {
     struct post_smtp *smtp = self;
     if (!address_valid(letter->from) || !address_valid(letter->to)) {
-        snprintf(words, POST_WORDS_SIZE, "not handed over: an address of another form than a mail server takes");
+        snprintf(words, POST_WORDS_SIZE,
+                 "not handed over: an address of another form than a mail server takes");
         return POST_REFUSED;
     }
     char from[ADDRESS_SIZE_MAX + 3], to[ADDRESS_SIZE_MAX + 3];
@@ -187,21 +193,25 @@ static const struct post_ops ops = { .send = smtp_send, .close = smtp_close };
 static bool is_host(const char *host)
 {
     return host[0] != '\0' && host[0] != '-' &&
-           strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]") == strlen(host);
+           strspn(host, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-:[]") ==
+               strlen(host);
 }
 
 enum ll_status post_smtp_check(const struct config *config, struct ll_err *err)
 {
     char secret[512];
-    bool is_plain = strcmp(config->notify.smtp_tls, "none") == 0, has_user = config->notify.smtp_username[0] != '\0';
+    bool is_plain = strcmp(config->notify.smtp_tls, "none") == 0,
+         has_user = config->notify.smtp_username[0] != '\0';
     if (!is_host(config->notify.smtp_host))
-        return ll_fail(err, LL_FATAL, "notify.smtp_host: \"%s\" is no host; set it, or notify.delivery = \"file\"",
+        return ll_fail(err, LL_FATAL,
+                       "notify.smtp_host: \"%s\" is no host; set it, or notify.delivery = \"file\"",
                        config->notify.smtp_host);
     if (config->notify.smtp_helo[0] != '\0' && !is_host(config->notify.smtp_helo))
         return ll_fail(err, LL_FATAL, "notify.smtp_helo: \"%s\" is no host name", config->notify.smtp_helo);
     if (has_user && is_plain)
-        return ll_fail(err, LL_FATAL, "notify.smtp_username: no password goes over a line that is not encrypted: set "
-                                      "notify.smtp_tls to starttls or tls");
+        return ll_fail(err, LL_FATAL,
+                       "notify.smtp_username: no password goes over a line that is not encrypted: set "
+                       "notify.smtp_tls to starttls or tls");
     if (has_user && config->notify.smtp_password_file[0] == '\0')
         return ll_fail(err, LL_FATAL, "notify.smtp_username needs notify.smtp_password_file");
     enum ll_status status = config_secret(config->notify.smtp_password_file, secret, sizeof secret, err);
@@ -260,15 +270,16 @@ enum ll_status post_smtp_open(const struct config *config, struct post *ret, str
     if (smtp->curl == NULL)
         abort();
     struct text domain = address_domain(text_of(config->notify.from_address));
-    bool is_tls = strcmp(config->notify.smtp_tls, "tls") == 0, is_v6 = strchr(config->notify.smtp_host, ':') != NULL &&
-                                                                      config->notify.smtp_host[0] != '[';
+    bool is_tls = strcmp(config->notify.smtp_tls, "tls") == 0,
+         is_v6 = strchr(config->notify.smtp_host, ':') != NULL && config->notify.smtp_host[0] != '[';
     snprintf(smtp->url, sizeof smtp->url, "%s://%s%s%s:%d/%.*s", is_tls ? "smtps" : "smtp", is_v6 ? "[" : "",
              config->notify.smtp_host, is_v6 ? "]" : "", config->notify.smtp_port,
              config->notify.smtp_helo[0] != '\0' ? (int)strlen(config->notify.smtp_helo) : (int)domain.size,
              config->notify.smtp_helo[0] != '\0' ? config->notify.smtp_helo : domain.data);
     set_options(smtp);
     *ret = (struct post){ .ops = &ops, .self = smtp, .is_repeatable = false };
-    snprintf(ret->address, sizeof ret->address, "smtp %.230s:%d", config->notify.smtp_host, config->notify.smtp_port);
+    snprintf(ret->address, sizeof ret->address, "smtp %.230s:%d", config->notify.smtp_host,
+             config->notify.smtp_port);
     if (status != LL_OK)
         smtp_close(smtp);
     return status;

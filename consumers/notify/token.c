@@ -12,7 +12,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { MAC_SIZE = 32, PAYLOAD_MAX = TOKEN_CUSTOMER_MAX + TOKEN_LIST_MAX + 4, PATH_SIZE = 2 * CONFIG_TEXT_SIZE };
+enum {
+    MAC_SIZE = 32,
+    PAYLOAD_MAX = TOKEN_CUSTOMER_MAX + TOKEN_LIST_MAX + 4,
+    PATH_SIZE = 2 * CONFIG_TEXT_SIZE
+};
 
 /* Whole or not at all: the file is linked into place once its bytes are on disk; of two that make it, one wins and both read that. */
 static enum ll_status make_key(const char *path, struct ll_err *err)
@@ -35,7 +39,8 @@ static enum ll_status make_key(const char *path, struct ll_err *err)
     return is_written ? LL_OK : ll_fail(err, LL_FATAL, "%s: cannot be made: %s", path, strerror(cause));
 }
 
-enum ll_status token_key_load(const struct config *config, bool make, struct token_key *ret, struct ll_err *err)
+enum ll_status token_key_load(const struct config *config, bool make, struct token_key *ret,
+                              struct ll_err *err)
 {
     char path[PATH_SIZE];
     bool is_named = config->notify.unsubscribe_key_file[0] != '\0';
@@ -50,18 +55,22 @@ enum ll_status token_key_load(const struct config *config, bool make, struct tok
     }
     FILE *file = fopen(path, "re");
     if (file == NULL)
-        return ll_fail(err, LL_FATAL, "%s: %s; it holds the key of unsubscribe tokens (notify.unsubscribe_key_file)", path,
+        return ll_fail(err, LL_FATAL,
+                       "%s: %s; it holds the key of unsubscribe tokens (notify.unsubscribe_key_file)", path,
                        strerror(errno));
     struct stat facts;
     if (fstat(fileno(file), &facts) != 0 || (facts.st_mode & 077) != 0) {
         fclose(file);
-        return ll_fail(err, LL_FATAL, "%s: others can read or change it, and could unsubscribe anybody; next: chmod 600 %s", path, path);
+        return ll_fail(err, LL_FATAL,
+                       "%s: others can read or change it, and could unsubscribe anybody; next: chmod 600 %s",
+                       path, path);
     }
     ret->size = fread(ret->bytes, 1, sizeof ret->bytes, file);
     fclose(file);
     if (ret->size < TOKEN_KEY_MIN)
-        return ll_fail(err, LL_FATAL, "%s: has %zu bytes, a key needs at least %d; make one: head -c 32 /dev/urandom >FILE", path,
-                       ret->size, TOKEN_KEY_MIN);
+        return ll_fail(err, LL_FATAL,
+                       "%s: has %zu bytes, a key needs at least %d; make one: head -c 32 /dev/urandom >FILE",
+                       path, ret->size, TOKEN_KEY_MIN);
     return LL_OK;
 }
 
@@ -109,7 +118,8 @@ static size_t decode(struct text text, unsigned char *to, size_t capacity)
 static void mac_of(const struct token_key *key, struct text text, unsigned char ret[MAC_SIZE])
 {
     unsigned size = MAC_SIZE;
-    if (HMAC(EVP_sha256(), key->bytes, (int)key->size, (const unsigned char *)text.data, text.size, ret, &size) == NULL ||
+    if (HMAC(EVP_sha256(), key->bytes, (int)key->size, (const unsigned char *)text.data, text.size, ret,
+             &size) == NULL ||
         size != MAC_SIZE)
         abort();
 }
@@ -118,7 +128,8 @@ bool token_write(const struct token_key *key, struct text list, struct text cust
 {
     char payload[PAYLOAD_MAX + 1];
     unsigned char mac[MAC_SIZE];
-    if (customer.size == 0 || customer.size > TOKEN_CUSTOMER_MAX || list.size == 0 || list.size > TOKEN_LIST_MAX)
+    if (customer.size == 0 || customer.size > TOKEN_CUSTOMER_MAX || list.size == 0 ||
+        list.size > TOKEN_LIST_MAX)
         return false;
     int size = snprintf(payload, sizeof payload, "1|%.*s|%.*s", TEXT_ARG(list), TEXT_ARG(customer));
     size_t used = encode((const unsigned char *)payload, (size_t)size, to);

@@ -13,7 +13,13 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-enum { TOKEN_KEY_MAX = 1024, TOKEN_KEY_MIN = 32, TOKEN_CUSTOMER_MAX = 256, TOKEN_LIST_MAX = 16, TOKEN_SIZE = 480 };
+enum {
+    TOKEN_KEY_MAX = 1024,
+    TOKEN_KEY_MIN = 32,
+    TOKEN_CUSTOMER_MAX = 256,
+    TOKEN_LIST_MAX = 16,
+    TOKEN_SIZE = 480
+};
 
 struct token_key {
     unsigned char bytes[TOKEN_KEY_MAX];
@@ -21,7 +27,8 @@ struct token_key {
 };
 
 /* Reads notify.unsubscribe_key_file, else LENS_HOME/notify.key, which is made of random bytes if it is not there and make is true. */
-enum ll_status token_key_load(const struct config *config, bool make, struct token_key *ret, struct ll_err *err);
+enum ll_status token_key_load(const struct config *config, bool make, struct token_key *ret,
+                              struct ll_err *err);
 
 /* A NUL-terminated token into to; false: the customer's id is too long for one. */
 bool token_write(const struct token_key *key, struct text list, struct text customer, char to[TOKEN_SIZE]);

@@ -13,7 +13,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define T(literal) { literal, sizeof(literal) - 1 }
+#define T(literal)                                                                                           \
+    {                                                                                                        \
+        literal, sizeof(literal) - 1                                                                         \
+    }
 
 static const struct {
     const char *why;
@@ -24,8 +27,10 @@ static const struct {
     { "all that an atom may hold", T("a!#$%&'*+-/=?^_`{|}~0@mail.example"), true },
     { "dots between", T("a.b.c@x.y.mail.example"), true },
     { "a host of digits and letters", T("a@3com.example"), true },
-    { "64 before the at", T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@b.example"), true },
-    { "65 before the at", T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@b.example"), false },
+    { "64 before the at", T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@b.example"),
+      true },
+    { "65 before the at", T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa@b.example"),
+      false },
     { "none", T(""), false },
     { "no at", T("ada"), false },
     { "nothing before it", T("@mail.example"), false },
@@ -96,9 +101,11 @@ static const struct {
     { "folded at a blank", T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb cccc"),
       "Subject: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb\r\n cccc\r\n" },
     { "encoded words never cut a character",
-      T("\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5"
+      T("\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5"
+        "\x90\x8d\xe5\x90\x8d\xe5"
         "\x90\x8d\xe5\x90\x8d\xe5\x90\x8d\xe5\x90\x8d!\xe5\x90\x8d"),
-      "Subject: =?UTF-8?B?5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN?=\r\n =?UTF-8?B?IeWQjQ==?=\r\n" },
+      "Subject: =?UTF-8?B?5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN5ZCN?=\r\n "
+      "=?UTF-8?B?IeWQjQ==?=\r\n" },
 };
 
 Test(notify_letters, a_header_is_one_header)
@@ -159,8 +166,10 @@ static const struct {
 } templates[] = {
     { "good", "{{name}} {{points}}\n{{unsubscribe_url}}", ON_POINTS_EARNED, true, NULL },
     { "no field at all", "Hello", ON_POINTS_EARNED, false, NULL },
-    { "unknown", "\n\n{{nmae}}", ON_POINTS_EARNED, false, "t:4: a letter on points_earned has no field {{nmae}}" },
-    { "of another trigger", "{{segment}}", ON_POINTS_EARNED, false, "has no field {{segment}}; it has name, program" },
+    { "unknown", "\n\n{{nmae}}", ON_POINTS_EARNED, false,
+      "t:4: a letter on points_earned has no field {{nmae}}" },
+    { "of another trigger", "{{segment}}", ON_POINTS_EARNED, false,
+      "has no field {{segment}}; it has name, program" },
     { "empty", "{{}}", ON_ENTERED, false, "has no field {{}}" },
     { "blanks", "{{ name }}", ON_ENTERED, false, "has no field {{ name }}" },
     { "not closed", "a {{name", ON_ENTERED, false, "t:2: {{ without }}" },
@@ -173,8 +182,10 @@ Test(notify_letters, a_template_is_checked_before_the_first_letter)
 {
     for (size_t at = 0; at < sizeof templates / sizeof templates[0]; at++) {
         struct ll_err err = { "" };
-        enum ll_status status = letter_check("t", 2, templates[at].template, templates[at].on, templates[at].needs, &err);
-        cr_expect_eq(status, templates[at].words == NULL ? LL_OK : LL_FATAL, "%s: %s", templates[at].why, err.text);
+        enum ll_status status =
+            letter_check("t", 2, templates[at].template, templates[at].on, templates[at].needs, &err);
+        cr_expect_eq(status, templates[at].words == NULL ? LL_OK : LL_FATAL, "%s: %s", templates[at].why,
+                     err.text);
         if (templates[at].words != NULL)
             cr_expect(strstr(err.text, templates[at].words) != NULL, "%s: %s", templates[at].why, err.text);
     }
@@ -191,14 +202,20 @@ Test(notify_letters, the_letters_of_the_house_are_good_and_answer_to_what_they_s
         int reason;
         const char *name;
     } asked[] = {
-        { ON_POINTS_EARNED, "", 0, "points_earned" },       { ON_ENTERED, "HIGH_SPENDER", SEGMENT_PURCHASE, "high_spender" },
-        { ON_ENTERED, "TIER_GOLD", SEGMENT_PURCHASE, "tier" }, { ON_ENTERED, "RFM_CHAMPIONS", SEGMENT_TIME, "segment" },
-        { ON_EXITED, "AT_RISK", SEGMENT_PURCHASE, "welcome_back" }, { ON_EXITED, "AT_RISK", SEGMENT_POINTS_SPENT, NULL },
-        { ON_EXITED, "TIER_GOLD", SEGMENT_TIME, NULL },     { ON_ENTERED, "TIER", SEGMENT_TIME, NULL },
+        { ON_POINTS_EARNED, "", 0, "points_earned" },
+        { ON_ENTERED, "HIGH_SPENDER", SEGMENT_PURCHASE, "high_spender" },
+        { ON_ENTERED, "TIER_GOLD", SEGMENT_PURCHASE, "tier" },
+        { ON_ENTERED, "RFM_CHAMPIONS", SEGMENT_TIME, "segment" },
+        { ON_EXITED, "AT_RISK", SEGMENT_PURCHASE, "welcome_back" },
+        { ON_EXITED, "AT_RISK", SEGMENT_POINTS_SPENT, NULL },
+        { ON_EXITED, "TIER_GOLD", SEGMENT_TIME, NULL },
+        { ON_ENTERED, "TIER", SEGMENT_TIME, NULL },
     };
     for (size_t at = 0; at < sizeof asked / sizeof asked[0]; at++) {
-        const struct letter_kind *kind = letters_on(&letters, asked[at].on, text_of(asked[at].segment), asked[at].reason);
-        cr_expect_str_eq(kind == NULL ? "none" : kind->name, asked[at].name == NULL ? "none" : asked[at].name, "%s", asked[at].segment);
+        const struct letter_kind *kind =
+            letters_on(&letters, asked[at].on, text_of(asked[at].segment), asked[at].reason);
+        cr_expect_str_eq(kind == NULL ? "none" : kind->name, asked[at].name == NULL ? "none" : asked[at].name,
+                         "%s", asked[at].segment);
     }
     letters_done(&letters);
 }
@@ -206,7 +223,8 @@ Test(notify_letters, the_letters_of_the_house_are_good_and_answer_to_what_they_s
 Test(notify_letters, segments_in_words)
 {
     char words[32];
-    cr_expect_str_eq(intake_segment_words(TEXT("RFM_LOYAL_CUSTOMERS"), words, sizeof words), "loyal customers");
+    cr_expect_str_eq(intake_segment_words(TEXT("RFM_LOYAL_CUSTOMERS"), words, sizeof words),
+                     "loyal customers");
     cr_expect_str_eq(intake_segment_words(TEXT("TIER_GOLD"), words, sizeof words), "Gold");
     cr_expect_str_eq(intake_segment_words(TEXT("AT_RISK"), words, sizeof words), "at risk");
     cr_expect_str_eq(intake_segment_words(TEXT("RFM_ABCDEFGHIJ"), words, 5), "abcd");
@@ -214,13 +232,15 @@ Test(notify_letters, segments_in_words)
 
 Test(notify_letters, a_token_is_good_for_one_customer_and_one_list_and_cannot_be_changed)
 {
-    static struct token_key key = { "0123456789abcdef0123456789abcdef", 32 }, other = { "0123456789abcdef0123456789abcdeF", 32 };
+    static struct token_key key = { "0123456789abcdef0123456789abcdef", 32 },
+                            other = { "0123456789abcdef0123456789abcdeF", 32 };
     char token[TOKEN_SIZE], list[TOKEN_LIST_MAX + 1], customer[TOKEN_CUSTOMER_MAX + 1];
     cr_assert(token_write(&key, TEXT("offers"), TEXT("C|\xc3\xab 1"), token));
     cr_assert(token_read(&key, text_of(token), list, customer));
     cr_expect_str_eq(list, "offers");
     cr_expect_str_eq(customer, "C|\xc3\xab 1");
-    cr_expect_eq(strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."), strlen(token), "safe in a URL");
+    cr_expect_eq(strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_."),
+                 strlen(token), "safe in a URL");
     cr_expect_not(token_read(&other, text_of(token), list, customer), "another key");
     size_t size = strlen(token), refused = 0;
     for (size_t at = 0; at < size; at++) {
@@ -234,7 +254,8 @@ Test(notify_letters, a_token_is_good_for_one_customer_and_one_list_and_cannot_be
         cr_expect_not(token_read(&key, (struct text){ token, cut }, list, customer));
     char longest[TOKEN_CUSTOMER_MAX + 2];
     memset(longest, 'c', sizeof longest);
-    cr_expect(token_write(&key, TEXT("points_points_xx"), (struct text){ longest, TOKEN_CUSTOMER_MAX }, token));
+    cr_expect(
+        token_write(&key, TEXT("points_points_xx"), (struct text){ longest, TOKEN_CUSTOMER_MAX }, token));
     cr_expect(token_read(&key, text_of(token), list, customer) && strlen(customer) == TOKEN_CUSTOMER_MAX);
     cr_expect_not(token_write(&key, TEXT("points"), (struct text){ longest, TOKEN_CUSTOMER_MAX + 1 }, token));
 }
@@ -276,10 +297,17 @@ Test(notify_letters, a_known_token)
 
 static struct mime_letter letter_of(struct text text)
 {
-    return (struct mime_letter){ .id = TEXT("00112233445566778899aabbccddeeff"), .date_ms = INT64_C(1298896496789),
-                                 .from_name = TEXT("Shop"), .from_address = TEXT("shop@mail.example"), .to_name = TEXT("Ada"),
-                                 .to_address = TEXT("ada@mail.example"), .subject = TEXT("7 points"), .text = text,
-                                 .html = TEXT("<p>x</p>\n"), .unsubscribe_url = TEXT("https://mail.example/u/t"), .list = TEXT("points") };
+    return (struct mime_letter){ .id = TEXT("00112233445566778899aabbccddeeff"),
+                                 .date_ms = INT64_C(1298896496789),
+                                 .from_name = TEXT("Shop"),
+                                 .from_address = TEXT("shop@mail.example"),
+                                 .to_name = TEXT("Ada"),
+                                 .to_address = TEXT("ada@mail.example"),
+                                 .subject = TEXT("7 points"),
+                                 .text = text,
+                                 .html = TEXT("<p>x</p>\n"),
+                                 .unsubscribe_url = TEXT("https://mail.example/u/t"),
+                                 .list = TEXT("points") };
 }
 
 static const struct {
@@ -297,7 +325,8 @@ static const struct {
     { "a blank at the end of a line", T("a \nb\t\n"), "\r\na=20\r\nb=09\r\n" },
     { "CR LF is one line end", T("a\r\nb\n"), "\r\na\r\nb\r\n" },
     { "CR alone is none", T("a\rb\n"), "\r\na=0Db\r\n" },
-    { "a long line is cut", T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b\n"),
+    { "a long line is cut",
+      T("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa.b\n"),
       "\r\naaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa=\r\n=2Eb\r\n" },
 };
 
@@ -315,15 +344,17 @@ Test(notify_letters, bodies_are_quoted)
 
 Test(notify_letters, the_headers_of_a_letter)
 {
-    static const char *const lines[] = { "Date: Mon, 28 Feb 2011 12:34:56 +0000\r\n",
-                                         "From: \"Shop\" <shop@mail.example>\r\n",
-                                         "To: \"Ada\" <ada@mail.example>\r\n",
-                                         "\r\nSubject: 7 points\r\n",
-                                         "\r\nMessage-ID: <00112233445566778899aabbccddeeff@mail.example>\r\n",
-                                         "\r\nAuto-Submitted: auto-generated\r\n",
-                                         "\r\nList-Id: <points.mail.example>\r\n",
-                                         "\r\nList-Unsubscribe:\r\n <https://mail.example/u/t>\r\n",
-                                         "\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n" };
+    static const char *const lines[] = {
+        "Date: Mon, 28 Feb 2011 12:34:56 +0000\r\n",
+        "From: \"Shop\" <shop@mail.example>\r\n",
+        "To: \"Ada\" <ada@mail.example>\r\n",
+        "\r\nSubject: 7 points\r\n",
+        "\r\nMessage-ID: <00112233445566778899aabbccddeeff@mail.example>\r\n",
+        "\r\nAuto-Submitted: auto-generated\r\n",
+        "\r\nList-Id: <points.mail.example>\r\n",
+        "\r\nList-Unsubscribe:\r\n <https://mail.example/u/t>\r\n",
+        "\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"
+    };
     const struct mime_letter letter = letter_of(TEXT("a\n"));
     size_t size;
     char *bytes = mime_write(&letter, &size);
