@@ -129,7 +129,7 @@ const struct setting config_settings[] = {
     LONG_ROW(segment, flush_rows, 5000000, 1, 100000000, "rows", "... or after so many, whichever comes first"),
     LONG_ROW(segment, ahead_records, 20000, 1, 10000000, "records",
              "held of a partition that has come to another day, until all have; more are not fetched"),
-    LONG_ROW(segment, quiet_ms, 2000, 0, HOUR_MS, "ms",
+    LONG_ROW(segment, quiet_ms, 15000, 0, HOUR_MS, "ms",
              "clock = event: a partition has come to its end when its clock is so far beyond every row's"),
     LONG_ROW(segment, tier_silver, 500, 1, 1000000000000, "points", "of twelve months: SILVER"),
     LONG_ROW(segment, tier_gold, 2000, 1, 1000000000000, "points", "of twelve months: GOLD"),

@@ -7,7 +7,7 @@ from stack import wait_for
 CONFIGURATION = """
 validate: { tick_ms = 1000; };
 relay: { tick_ms = 1000; };
-segment: { clock = "event"; };
+segment: { clock = "event"; quiet_ms = 3000; };
 """
 
 STANDING = """
