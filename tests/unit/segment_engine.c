@@ -166,7 +166,7 @@ Test(segment, another_customers_purchase_pushes_one_out_when_the_day_is_closed)
     int32_t day = day_of(2025, 3, 3);
     engine_begin(&engine, day);
     for (int at = 0; at < 10; at++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "C%d", at);
         sell(id, id, day, 1000 + at, 1);
     }
@@ -190,7 +190,7 @@ Test(segment, ties_at_the_threshold_are_in)
 {
     engine_begin(&engine, 20000);
     for (int at = 0; at < 20; at++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "C%d", at);
         sell(id, id, 20000, at < 4 ? 900 : 100, 0);
     }
@@ -287,7 +287,7 @@ Test(segment, a_loaded_engine_goes_on_as_the_one_that_was_written)
     int32_t day = day_of(2025, 3, 3);
     engine_begin(&engine, day);
     for (int at = 0; at < 50; at++) {
-        char id[8];
+        char id[16];
         snprintf(id, sizeof id, "C%d", at);
         sell(id, id, day - at, 1000 + at * 7 % 13, at);
     }
