@@ -31,11 +31,13 @@ void line_close(struct line_view *view)
 {
     if (view->admin != NULL)
         kafka_admin_close(view->admin);
+    if (view->all != NULL)
+        kafka_admin_close(view->all);
     if (view->postgres != NULL)
         postgres_close(view->postgres);
     if (view->redis != NULL)
         redis_close(view->redis);
-    view->admin = NULL;
+    view->admin = view->all = NULL;
     view->postgres = NULL;
     view->redis = NULL;
 }
@@ -45,21 +47,33 @@ static enum ll_status need_admin(struct line_view *view, struct ll_err *err)
     return view->admin != NULL ? LL_OK : kafka_admin_open(&view->lens->config, &view->admin, err);
 }
 
-enum ll_status line_ends(struct line_view *view, enum topic topic, struct line_part *ret, struct ll_err *err)
+static enum ll_status ends(struct line_view *view, struct kafka_admin *admin, enum topic topic, struct line_part *ret,
+                           struct ll_err *err)
 {
     ret->topic = topic;
     ret->partitions = 0;
-    enum ll_status status = need_admin(view, err);
-    if (status == LL_OK)
-        status = kafka_admin_partitions(view->admin, topic, &ret->partitions, ASK_MS, err);
+    enum ll_status status = kafka_admin_partitions(admin, topic, &ret->partitions, ASK_MS, err);
     if (status == LL_OK && ret->partitions > LINE_PARTITIONS_MAX)
         return ll_fail(err, LL_FATAL, "%s has %d partitions; at most %d are looked at", topic_name(topic),
                        ret->partitions, LINE_PARTITIONS_MAX);
     for (int32_t p = 0; status == LL_OK && p < ret->partitions; p++) {
-        status = kafka_admin_watermarks(view->admin, topic, p, &ret->low[p], &ret->end[p], ASK_MS, err);
+        status = kafka_admin_watermarks(admin, topic, p, &ret->low[p], &ret->end[p], ASK_MS, err);
         ret->at[p] = ret->low[p];
     }
     return status == LL_OK ? LL_OK : give_up(view, status);
+}
+
+enum ll_status line_ends(struct line_view *view, enum topic topic, struct line_part *ret, struct ll_err *err)
+{
+    enum ll_status status = need_admin(view, err);
+    return status == LL_OK ? ends(view, view->admin, topic, ret, err) : status;
+}
+
+enum ll_status line_written(struct line_view *view, enum topic topic, struct line_part *ret, struct ll_err *err)
+{
+    enum ll_status status =
+        view->all != NULL ? LL_OK : kafka_admin_open_uncommitted(&view->lens->config, &view->all, err);
+    return status == LL_OK ? ends(view, view->all, topic, ret, err) : status;
 }
 
 static enum ll_status ask_group(struct line_view *view, const char *process, struct line_part *part,
@@ -138,20 +152,24 @@ static bool seen_record(void *arg, struct kafka_reader *reader, const struct bus
 
 enum ll_status line_skip_markers(struct line_view *view, struct line_part *part, struct ll_err *err)
 {
-    struct line_part *probe = malloc(sizeof(*probe));
+    struct line_part *probe = malloc(sizeof(*probe)), *visible = malloc(sizeof(*visible));
     struct bus_position *starts = calloc(LINE_PARTITIONS_MAX, sizeof(*starts));
-    if (probe == NULL || starts == NULL)
+    if (probe == NULL || visible == NULL || starts == NULL)
         abort();
     *probe = *part;
+    enum ll_status status = line_ends(view, part->topic, visible, err);
     for (int32_t p = 0; p < part->partitions; p++)
         starts[p] =
             (struct bus_position){ part->topic, p, part->at[p] < part->end[p] ? part->at[p] : part->end[p] };
     struct scan scan = { &part->topic, 1, starts, (size_t)part->partitions, NULL, seen_record, probe };
-    enum ll_status status = scan_run(view->lens, &view->topics, &scan, err);
+    if (status == LL_OK)
+        status = scan_run(view->lens, &view->topics, &scan, err);
     for (int32_t p = 0; status == LL_OK && p < part->partitions; p++)
-        if (probe->at[p] != -1 && part->at[p] < part->end[p])
+        if (probe->at[p] != -1 && part->at[p] < part->end[p] && p < visible->partitions &&
+            visible->end[p] >= part->end[p])
             part->at[p] = part->end[p];
     free(starts);
+    free(visible);
     free(probe);
     return status;
 }

@@ -25,7 +25,8 @@ struct line_part {
 struct line_view {
     struct lens *lens;
     struct topics topics;
-    struct kafka_admin *admin;
+    struct kafka_admin *admin; /* sees what is committed */
+    struct kafka_admin *all;   /* ... and what a transaction still hides */
     struct postgres *postgres;
     struct redis *redis;
 };
@@ -40,6 +41,8 @@ void line_close(struct line_view *view);
 
 /* The low watermarks and the ends that are visible now. */
 enum ll_status line_ends(struct line_view *view, enum topic topic, struct line_part *ret, struct ll_err *err);
+/* The same with what a transaction still hides: its commit is answered before the partitions show it. */
+enum ll_status line_written(struct line_view *view, enum topic topic, struct line_part *ret, struct ll_err *err);
 /* Where validate's group stands (low where it never committed). */
 enum ll_status line_validated(struct line_view *view, struct line_part *part, struct ll_err *err);
 /* Where accrue stands in transactions.valid by Postgres, or by Redis. */
@@ -47,7 +50,7 @@ enum ll_status line_credited(struct line_view *view, struct line_part *part, str
 enum ll_status line_shown(struct line_view *view, struct line_part *part, struct ll_err *err);
 /* Up to where the relay has carried what accrue committed. */
 enum ll_status line_relayed(struct line_view *view, struct line_part *part, struct ll_err *err);
-/* Sets at to end where nothing but transaction markers lies between. */
+/* Sets at to end where nothing but transaction markers lies between, and no transaction is open. */
 enum ll_status line_skip_markers(struct line_view *view, struct line_part *part, struct ll_err *err);
 
 /* How many offsets at is below end, in all partitions. */

@@ -64,7 +64,7 @@ static enum ll_status take_ends(struct way *way, struct ll_err *err)
             leg->part = way->legs[i - 1].part;
             memcpy(leg->part.at, leg->part.low, sizeof(leg->part.at));
         } else {
-            enum ll_status status = line_ends(&way->view, leg->topic, &leg->part, err);
+            enum ll_status status = line_written(&way->view, leg->topic, &leg->part, err);
             if (status != LL_OK)
                 return status;
             if (leg->part.partitions == 0 && leg->topic == TOPIC_TRANSACTIONS_VALID)

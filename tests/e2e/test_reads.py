@@ -88,6 +88,21 @@ def test_wait_names_what_is_behind(stack, tmp_path):
     assert stack.lens("verify")["ok"]
 
 
+def test_wait_does_not_pass_what_a_transaction_still_hides(stack):
+    """A commit is answered before all partitions show it: what was written is waited for, seen or not."""
+    from confluent_kafka import Producer
+
+    stack.lens("wait", "--timeout", "120")
+    kafka = Producer({"bootstrap.servers": stack.env()["KAFKA_BOOTSTRAP"], "transactional.id": "till-7"})
+    kafka.init_transactions(30)
+    kafka.begin_transaction()
+    kafka.produce("transactions", key=b"C1", value=b"no event", partition=0)
+    assert kafka.flush(30) == 0
+    assert stack.run("wait", "--timeout", "3").returncode == 1
+    kafka.commit_transaction(30)
+    stack.lens("wait", "--timeout", "120")
+
+
 def test_a_ledger_row_says_why(stack):
     rows = stack.query("select customer_id from loyalty.loyalty_ledger where points > 0 order by points desc limit 1")
     ledger = stack.lens("ledger", rows[0][0])
