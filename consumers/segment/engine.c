@@ -73,6 +73,23 @@ static void tell(struct telling *telling, const char *segment, enum segment_chan
     engine->on_change(engine->on_change_arg, change);
 }
 
+struct segment_snapshot engine_snapshot(const struct engine *engine, const struct standing *customer,
+                                        const struct clv *clv)
+{
+    return (struct segment_snapshot){
+        .recency_days = standing_recency(customer, engine->day),
+        .frequency = customer->frequency,
+        .monetary_minor = customer->monetary_minor,
+        .r = customer->r,
+        .f = customer->f,
+        .m = customer->m,
+        .rfm_segment = text_of(rfm_name(customer->rfm)),
+        .points_balance = customer->balance,
+        .tier = text_of(tier_name(customer->tier)),
+        .clv_potential = clv->potential,
+    };
+}
+
 static void fill(struct telling *telling)
 {
     struct engine *engine = telling->engine;
@@ -85,16 +102,7 @@ static void fill(struct telling *telling)
         .detected_at_ms = telling->cause->detected_ms,
         .as_of_day = engine->day,
         .threshold_version = engine->epoch.version,
-        .snapshot = { .recency_days = standing_recency(customer, engine->day),
-                      .frequency = customer->frequency,
-                      .monetary_minor = customer->monetary_minor,
-                      .r = customer->r,
-                      .f = customer->f,
-                      .m = customer->m,
-                      .rfm_segment = text_of(rfm_name(customer->rfm)),
-                      .points_balance = customer->balance,
-                      .tier = text_of(tier_name(customer->tier)),
-                      .clv_potential = clv.potential },
+        .snapshot = engine_snapshot(engine, customer, &clv),
     };
 }
 

@@ -102,6 +102,9 @@ void engine_open(struct engine *engine, int64_t detected_ms);
 void engine_rejudge(struct engine *engine, int64_t effective_ms, int64_t detected_ms);
 
 void engine_clv(struct engine *engine, const struct standing *customer, struct clv *ret);
+/* Where a customer stands, as changes and its row tell it; clv is engine_clv's. */
+struct segment_snapshot engine_snapshot(const struct engine *engine, const struct standing *customer,
+                                        const struct clv *clv);
 void engine_clean(struct engine *engine);
 const char *tier_name(enum tier tier);
 /* TIER_NONE if there is no such name. */
