@@ -110,55 +110,87 @@ static enum store_reply send_release(struct ledger_lane *lane, struct ll_err *er
     return send(lane, sql, &params, err);
 }
 
-static void add_update(struct row_buffer arrays[8], int32_t partition, const struct ledger_account *account)
+/* ---- the tables that each part has for itself ---- */
+
+/* From the part's item-th account on: those that have a row already, or those that have none. */
+static size_t accounts_left(const struct ledger_part *part, size_t item, bool known)
 {
-    array_add_int4(&arrays[0], partition);
-    array_add_text(&arrays[1], account->customer_id);
-    array_add_int8(&arrays[2], account->points_delta);
-    array_add_int8(&arrays[3], account->earned_delta);
-    array_add_int8(&arrays[4], account->reversed_delta);
-    array_add_int8(&arrays[5], account->net_delta_minor);
-    array_add_int8(&arrays[6], account->postings_delta);
-    array_add_time(&arrays[7], account->last_event_ms);
+    size_t rows = 0;
+    for (; item < part->account_count; item++)
+        rows += part->accounts[item].known == known;
+    return rows;
 }
 
-/* The next chunk of accounts that have a row. Nothing left: *ret_sent false. */
-static enum store_reply send_update(struct ledger_lane *lane, bool *ret_sent, struct ll_err *err)
+static enum store_reply send_own_copy(struct ledger_lane *lane, const char *table, const char *columns, size_t rows,
+                                      struct ll_err *err)
 {
-    static const uint32_t elements[8] = { OID_INT4, OID_TEXT, OID_INT8, OID_INT8,
-                                          OID_INT8, OID_INT8, OID_INT8, OID_TIME };
-    static const Oid types[8] = { OID_INT4_ARRAY, OID_TEXT_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY,
-                                  OID_INT8_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY, OID_TIME_ARRAY };
+    char name[48];
+    snprintf(name, sizeof name, "%s_%d_%d", table, lane->config->program.run, lane->parts[lane->part].partition);
+    lane->headed = lane->ended = false;
+    lane->expected += (int64_t)rows;
+    return send_copy(lane, name, columns, err);
+}
+
+static void add_update(struct row_buffer arrays[7], const struct ledger_account *account)
+{
+    array_add_text(&arrays[0], account->customer_id);
+    array_add_int8(&arrays[1], account->points_delta);
+    array_add_int8(&arrays[2], account->earned_delta);
+    array_add_int8(&arrays[3], account->reversed_delta);
+    array_add_int8(&arrays[4], account->net_delta_minor);
+    array_add_int8(&arrays[5], account->postings_delta);
+    array_add_time(&arrays[6], account->last_event_ms);
+}
+
+/* A chunk of the part's accounts that have a row. */
+static enum store_reply send_update(struct ledger_lane *lane, const struct ledger_part *part, struct ll_err *err)
+{
+    static const uint32_t elements[7] = { OID_TEXT, OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_INT8, OID_TIME };
+    static const Oid types[7] = { OID_TEXT_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY, OID_INT8_ARRAY,
+                                  OID_INT8_ARRAY, OID_INT8_ARRAY, OID_TIME_ARRAY };
     struct row_buffer *arrays = lane->arrays;
-    for (size_t at = 0; at < 8; at++)
+    for (size_t at = 0; at < 7; at++)
         array_begin(&arrays[at], elements[at]);
-    for (; lane->part < lane->count && arrays[0].rows < UPDATE_ROWS_MAX; lane->part++, lane->item = 0) {
-        const struct ledger_part *part = &lane->parts[lane->part];
-        for (; lane->item < part->account_count && arrays[0].rows < UPDATE_ROWS_MAX; lane->item++)
-            if (part->accounts[lane->item].known)
-                add_update(arrays, part->partition, &part->accounts[lane->item]);
-        if (lane->item < part->account_count)
-            break;
-    }
-    *ret_sent = arrays[0].rows > 0;
-    if (arrays[0].rows == 0)
-        return STORE_OK;
+    for (; lane->item < part->account_count && arrays[0].rows < UPDATE_ROWS_MAX; lane->item++)
+        if (part->accounts[lane->item].known)
+            add_update(arrays, &part->accounts[lane->item]);
     lane->expected += (int64_t)arrays[0].rows;
     struct postgres_params params = { 0 };
-    for (size_t at = 0; at < 8; at++) {
+    for (size_t at = 0; at < 7; at++) {
         array_end(&arrays[at]);
         postgres_params_add(&params, types[at], &arrays[at]);
     }
     char sql[640];
     snprintf(sql, sizeof sql,
-             "update loyalty.accounts a set points_balance = a.points_balance + u.points,"
+             "update loyalty.accounts_%d_%d a set points_balance = a.points_balance + u.points,"
              " points_earned = a.points_earned + u.earned, points_reversed = a.points_reversed + u.reversed,"
              " net_minor = a.net_minor + u.net, postings = a.postings + u.postings,"
              " last_event_at = greatest(a.last_event_at, u.at)"
-             " from unnest($1, $2, $3, $4, $5, $6, $7, $8) as u (partition, customer_id, points, earned, reversed, net,"
-             " postings, at) where a.run_id = %d and a.partition = u.partition and a.customer_id = u.customer_id",
-             lane->config->program.run);
+             " from unnest($1, $2, $3, $4, $5, $6, $7) as u (customer_id, points, earned, reversed, net, postings, at)"
+             " where a.customer_id = u.customer_id",
+             lane->config->program.run, part->partition);
     return send(lane, sql, &params, err);
+}
+
+/* The stage's next command: for the part that it has come to, or the next one that has something. Nothing left: *ret_sent
+ * false. */
+static enum store_reply send_own(struct ledger_lane *lane, bool *ret_sent, struct ll_err *err)
+{
+    *ret_sent = true;
+    for (; lane->part < lane->count; lane->part++, lane->item = 0) {
+        const struct ledger_part *part = &lane->parts[lane->part];
+        if (lane->stage == FLUSH_POSTINGS) {
+            if (lane->item == 0 && part->postings != NULL && part->postings->rows > 0)
+                return send_own_copy(lane, "postings", posting_columns, part->postings->rows, err);
+            continue;
+        }
+        size_t rows = accounts_left(part, lane->item, lane->stage == FLUSH_UPDATE);
+        if (rows > 0)
+            return lane->stage == FLUSH_UPDATE ? send_update(lane, part, err)
+                                               : send_own_copy(lane, "accounts", account_columns, rows, err);
+    }
+    *ret_sent = false;
+    return STORE_OK;
 }
 
 /* ---- from stage to stage ---- */
@@ -168,16 +200,12 @@ static int64_t rows_of(const struct ledger_lane *lane, enum flush_stage stage)
     size_t rows = 0;
     for (size_t at = 0; at < lane->count; at++) {
         const struct ledger_part *part = &lane->parts[at];
-        if (stage == FLUSH_POSTINGS && part->postings != NULL)
-            rows += part->postings->rows;
         if (stage == FLUSH_DEAD)
             rows += part->dead_count;
         if (stage == FLUSH_HELD)
             rows += part->held_count;
         if (stage == FLUSH_RELEASE)
             rows += part->released_count;
-        for (size_t row = 0; stage == FLUSH_OPEN && row < part->account_count; row++)
-            rows += !part->accounts[row].known;
     }
     return (int64_t)rows;
 }
@@ -196,9 +224,13 @@ static enum store_reply stage_begin(struct ledger_lane *lane, enum flush_stage s
         case FLUSH_GUARD:
             return send_guard(lane, err);
         case FLUSH_POSTINGS:
-            if (lane->expected > 0)
-                return send_copy(lane, "postings", posting_columns, err);
+        case FLUSH_OPEN:
+        case FLUSH_UPDATE: {
+            enum store_reply reply = send_own(lane, &sent, err);
+            if (sent || reply != STORE_OK)
+                return reply;
             break;
+        }
         case FLUSH_DEAD:
             if (lane->expected > 0)
                 return send_copy(lane, "dead", dead_columns, err);
@@ -211,16 +243,6 @@ static enum store_reply stage_begin(struct ledger_lane *lane, enum flush_stage s
             if (lane->expected > 0)
                 return send_release(lane, err);
             break;
-        case FLUSH_OPEN:
-            if (lane->expected > 0)
-                return send_copy(lane, "accounts", account_columns, err);
-            break;
-        case FLUSH_UPDATE: {
-            enum store_reply reply = send_update(lane, &sent, err);
-            if (sent || reply != STORE_OK)
-                return reply;
-            break;
-        }
         case FLUSH_COMMIT:
             return send(lane, "commit", NULL, err);
         case FLUSH_ROLLBACK:
@@ -287,12 +309,11 @@ static enum store_reply stage_end(struct ledger_lane *lane, struct ll_err *err)
                 (long long)lane->expected, (long long)lane->named);
         return STORE_BROKEN;
     }
-    if (lane->stage == FLUSH_UPDATE) {
-        bool sent = false;
-        reply = send_update(lane, &sent, err);
-        if (sent || reply != STORE_OK)
-            return reply == STORE_OK ? STORE_BUSY : reply;
-    }
+    bool sent = false;
+    if (lane->stage == FLUSH_POSTINGS || lane->stage == FLUSH_OPEN || lane->stage == FLUSH_UPDATE)
+        reply = send_own(lane, &sent, err);
+    if (sent || reply != STORE_OK)
+        return reply == STORE_OK ? STORE_BUSY : reply;
     reply = stage_begin(lane, lane->stage + 1, err);
     return reply == STORE_OK ? STORE_BUSY : reply;
 }
@@ -323,17 +344,12 @@ static size_t items_of(const struct ledger_lane *lane, const struct ledger_part 
 static struct text next_slice(struct ledger_lane *lane)
 {
     if (lane->stage == FLUSH_POSTINGS) {
-        for (; lane->part < lane->count; lane->part++, lane->item = 0) {
-            const struct row_buffer *rows = lane->parts[lane->part].postings;
-            size_t left = rows == NULL ? 0 : rows->size - lane->item;
-            if (left == 0)
-                continue;
-            size_t size = left < SLICE_SIZE ? left : SLICE_SIZE;
-            struct text slice = { rows->data + lane->item, (uint32_t)size };
-            lane->item += size;
-            return slice;
-        }
-        return (struct text){ NULL, 0 };
+        const struct row_buffer *rows = lane->parts[lane->part].postings;
+        size_t left = rows->size - lane->item;
+        size_t size = left < SLICE_SIZE ? left : SLICE_SIZE;
+        struct text slice = { rows->data + lane->item, (uint32_t)size };
+        lane->item += size;
+        return slice;
     }
     row_buffer_clear(&lane->scratch);
     for (; lane->part < lane->count; lane->part++, lane->item = 0) {
@@ -343,6 +359,8 @@ static struct text next_slice(struct ledger_lane *lane)
                 return (struct text){ lane->scratch.data, (uint32_t)lane->scratch.size };
             write_row(lane, &lane->scratch, part, lane->item);
         }
+        if (lane->stage == FLUSH_OPEN) /* the next part's are of another table */
+            break;
     }
     return (struct text){ lane->scratch.data, (uint32_t)lane->scratch.size };
 }

@@ -19,12 +19,12 @@
 enum flush_stage {
     FLUSH_NONE,
     FLUSH_GUARD,    /* begin; (epoch, next_offset) compared and set */
-    FLUSH_POSTINGS, /* copy */
+    FLUSH_POSTINGS, /* copy, a part at a time: each has its own table */
+    FLUSH_OPEN,     /* likewise: copy of accounts that have no row yet */
+    FLUSH_UPDATE,   /* likewise: accounts that have one, a chunk at a time */
     FLUSH_DEAD,     /* copy */
     FLUSH_HELD,     /* copy */
     FLUSH_RELEASE,  /* delete what is held no longer */
-    FLUSH_OPEN,     /* copy of accounts that have no row yet */
-    FLUSH_UPDATE,   /* accounts that have one, a chunk at a time */
     FLUSH_COMMIT,
     FLUSH_ROLLBACK, /* a part was not ours */
 };
@@ -41,7 +41,7 @@ struct ledger_lane {
     bool for_write;            /* it waits until the socket takes more */
     size_t part, item;         /* how far a stage has come: part, and row or byte in it */
     struct row_buffer scratch; /* rows of a slice, or a statement */
-    struct row_buffer arrays[8];
+    struct row_buffer arrays[7];
     int64_t expected, named; /* rows that the stage's command must name, and that it named */
     int64_t heard_ms;        /* steady time of the last sign of life */
 };

@@ -109,8 +109,7 @@ static enum store_reply copy_accounts(struct ledger_postgres *store, int32_t par
 {
     char sql[256];
     snprintf(sql, sizeof sql,
-             "copy (select customer_id, points_balance from loyalty.accounts where run_id = %d and partition = %d)"
-             " to stdout (format binary)", store->config.program.run, partition);
+             "copy (select customer_id, points_balance from loyalty.accounts_%d_%d) to stdout (format binary)", store->config.program.run, partition);
     return postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_balance, reader,
                               err);
 }
@@ -121,7 +120,7 @@ static enum store_reply accounts_fit(struct ledger_postgres *store, int32_t part
 {
     char sql[256];
     snprintf(sql, sizeof sql,
-             "select 1 from loyalty.accounts where run_id = %d and partition = %d offset %lld limit 1",
+             "select 1 from loyalty.accounts_%d_%d offset %lld limit 1",
              store->config.program.run, partition, (long long)max);
     PGresult *result = NULL;
     enum store_reply reply =
@@ -154,8 +153,8 @@ enum store_reply ledger_load(void *self, const struct ledger_mark *mark, int64_t
         return reply;
     struct identity_reader identities = { .to = to, .left = identities_max, .complete = true };
     snprintf(sql, sizeof sql,
-             "copy (select identity_hash, coalesce(event_offset, \"offset\"), posted_at from loyalty.postings"
-             " where run_id = %d and partition = %d order by \"offset\" desc, seq desc limit %lld)"
+             "copy (select identity_hash, coalesce(event_offset, \"offset\"), posted_at from loyalty.postings_%d_%d"
+             " order by \"offset\" desc, seq desc limit %lld)"
              " to stdout (format binary)",
              run, mark->partition, (long long)identities_max + 1);
     reply = postgres_link_copy(&store->reads, sql, ledger_patience_ms(store), doing, read_identity,
@@ -209,7 +208,7 @@ static bool read_posting(void *arg, const char *bytes, size_t size)
 
 /* One look into one index per hash, whatever the statistics say (there are none before the first ANALYZE, and
  * the planner then thinks of 1/200 of the table per hash): the fence of `offset 0` fixes the order of the
- * join, `+ 0` keeps the primary key out of it, and the session scans no table. */
+ * join, the partition's own table needs no condition that the primary key could serve, and the session scans no table. */
 static void say_leg(struct row_buffer *sql, const struct ledger_postgres *store, int32_t partition,
                     const int64_t *hashes, size_t count, const int64_t *more, size_t more_count,
                     const char *column)
@@ -221,10 +220,8 @@ static void say_leg(struct row_buffer *sql, const struct ledger_postgres *store,
     ledger_say(sql, " || ");
     ledger_say_array(sql, more, more_count);
     ledger_say(sql,
-               ") as wanted cross join lateral (select %s from loyalty.postings where %s = wanted and run_id "
-               "+ 0 = %d"
-               " and partition + 0 = %d offset 0) as found",
-               posting_columns, column, store->config.program.run, partition);
+               ") as wanted cross join lateral (select %s from loyalty.postings_%d_%d where %s = wanted offset 0) as found",
+               posting_columns, store->config.program.run, partition, column);
     sql->rows++;
 }
 
@@ -270,8 +267,7 @@ static enum store_reply balances_slice(struct ledger_postgres *store, int32_t pa
     postgres_params_add(&params, OID_TEXT_ARRAY, names);
     char sql[256];
     snprintf(sql, sizeof sql,
-             "select customer_id, points_balance from loyalty.accounts"
-             " where run_id = %d and partition = %d and customer_id = any ($1)", store->config.program.run, partition);
+             "select customer_id, points_balance from loyalty.accounts_%d_%d where customer_id = any ($1)", store->config.program.run, partition);
     PGresult *result = NULL;
     enum store_reply reply = postgres_link_run(&store->reads, sql, &params, ledger_patience_ms(store),
                                                "looking up balances", &result, err);

@@ -141,6 +141,26 @@ static bool read_one(void *arg, const char *bytes, size_t size)
     return true;
 }
 
+/* Partitions that have been claimed, ascending; malloc'd, the caller frees. */
+static enum store_reply claimed(struct postgres_link *link, int32_t run, int64_t patience, int32_t **ret, int *ret_count,
+                                struct ll_err *err)
+{
+    char sql[128];
+    snprintf(sql, sizeof sql, "select partition::text from loyalty.partitions where run_id = %d order by partition", run);
+    PGresult *result = NULL;
+    enum store_reply reply = postgres_link_run(link, sql, NULL, patience, "reading the ledger", &result, err);
+    if (reply != STORE_OK)
+        return reply;
+    *ret_count = PQntuples(result);
+    *ret = calloc((size_t)*ret_count + 1, sizeof **ret);
+    if (*ret == NULL)
+        abort();
+    for (int row = 0; row < *ret_count; row++)
+        (*ret)[row] = (int32_t)strtol(PQgetvalue(result, row, 0), NULL, 10);
+    PQclear(result);
+    return STORE_OK;
+}
+
 enum ll_status postgres_postings(struct postgres *postgres, int32_t run,
                                  void (*each)(void *arg, const struct posting *), void *arg,
                                  struct ll_err *err)
@@ -149,25 +169,30 @@ enum ll_status postgres_postings(struct postgres *postgres, int32_t run,
     struct postgres_link *link = &postgres->link;
     int64_t patience = POSTGRES_PATIENCE * postgres->config.postgres.timeout_ms;
     enum store_reply reply = postgres_link_open(link, err);
-    /* The primary key gives the order; sorting millions of rows would need a disk of its own. */
+    /* Each primary key gives the order; sorting millions of rows would need a disk of its own. */
     if (reply == STORE_OK)
-        reply = postgres_link_run(link, "begin read only; set local enable_sort = off", NULL, patience, doing,
-                                  NULL, err);
-    if (reply != STORE_OK)
-        return postgres_status_of(reply);
+        reply = postgres_link_run(link, "begin isolation level repeatable read read only; set local enable_sort = off", NULL,
+                                  patience, doing, NULL, err);
+    int32_t *partitions = NULL;
+    int count = 0;
+    if (reply == STORE_OK)
+        reply = claimed(link, run, patience, &partitions, &count, err);
     struct postings_reader reader = { .each = each, .arg = arg };
     reader.lines = malloc(POSTING_LINES_MAX * sizeof *reader.lines);
     reader.rules = malloc(POSTING_RULES_MAX * sizeof *reader.rules);
     if (reader.lines == NULL || reader.rules == NULL)
         abort();
-    char sql[1024];
-    int size = snprintf(sql, sizeof sql,
-                        "copy (select %s from loyalty.postings where run_id = %d order by partition, \"offset\", seq)"
-                        " to stdout (format binary)", posting_columns, run);
-    assert(size > 0 && (size_t)size < sizeof sql);
-    reply = postgres_link_copy(link, sql, patience, doing, read_one, &reader, err);
+    for (int at = 0; reply == STORE_OK && at < count; at++) {
+        char sql[1024];
+        int size = snprintf(sql, sizeof sql,
+                            "copy (select %s from loyalty.postings where run_id = %d and partition = %d"
+                            " order by \"offset\", seq) to stdout (format binary)", posting_columns, run, partitions[at]);
+        assert(size > 0 && (size_t)size < sizeof sql);
+        reply = postgres_link_copy(link, sql, patience, doing, read_one, &reader, err);
+    }
     if (reply == STORE_OK)
         reply = postgres_link_run(link, "commit", NULL, patience, doing, NULL, err);
+    free(partitions);
     free(reader.lines);
     free(reader.rules);
     return postgres_status_of(reply);

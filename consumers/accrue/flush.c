@@ -188,6 +188,7 @@ static enum ll_status flush_continue(struct accrue *accrue, int timeout_ms, stru
         claim_waits(accrue, "postgres_down", err);
         return LL_OK;
     case STORE_BROKEN:
+        accrue->flush_state = FLUSH_UNKNOWN; /* whoever stops now waits for nothing */
         break;
     }
     return LL_FATAL;

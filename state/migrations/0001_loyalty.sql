@@ -42,7 +42,10 @@ comment on column loyalty.partitions.relayed_upto is 'rows below this offset hav
 -- What every credited event costs, so laid out for the flush: wide columns first (nothing is lost to alignment), null where a
 -- column equals another one, lines and rules as text that split_part takes apart (arrays cost 0.7 us a row
 -- more, a btree on the hash 0.8 us). There is no index by customer (1 to 2 us a row): the events of one customer lie in
--- one partition, and (run_id, partition) is a range of the primary key. Read the view `ledger`.
+-- one partition. Read the view `ledger`.
+-- Each source partition of a run has a table of its own, postings_<run>_<partition> (and accounts_<run>_<partition>), made when
+-- it is first claimed: indexes as small as that stay in the processor's caches while one partition's rows are written, and two
+-- connections that write side by side wait for no page of one another's.
 create table loyalty.postings (
     "offset"        int8 not null,
     identity_hash   int8 not null,
@@ -70,8 +73,8 @@ create table loyalty.postings (
     rules           text,
     warnings        text,
     raw_topic       text,
-    primary key (run_id, partition, "offset", seq)
-);
+    primary key ("offset", seq, run_id, partition)
+) partition by range (run_id, partition);
 create index postings_identity on loyalty.postings using hash (identity_hash);
 create index postings_sale on loyalty.postings using hash (sale_hash) where sale_hash is not null;
 comment on table loyalty.postings is
@@ -97,8 +100,6 @@ comment on column loyalty.postings.warnings is 'codes, by commas: `lens explain 
 comment on column loyalty.postings.raw_topic is 'topic of the raw record; null: transactions';
 comment on column loyalty.postings.raw_partition is 'partition of the raw record; null: partition';
 
--- Half of each page is left for the next version of its rows: a catch-up flush touches most of them, and an update that finds
--- no room costs an index entry too (twice as much).
 create table loyalty.accounts (
     points_balance   int8 not null,
     points_earned    int8 not null,
@@ -109,8 +110,8 @@ create table loyalty.accounts (
     run_id           int4 not null,
     partition        int4 not null,
     customer_id      text not null,
-    primary key (run_id, partition, customer_id)
-) with (fillfactor = 50);
+    primary key (customer_id, run_id, partition)
+) partition by range (run_id, partition);
 comment on table loyalty.accounts is
     'The fold of the ledger by customer, changed in the transaction that writes the rows. points_balance = earned - reversed.';
 
@@ -184,6 +185,30 @@ end
 $$;
 create trigger postings_are_insert_only before update or delete or truncate on loyalty.postings
     for each statement execute function loyalty.refuse_change();
+
+-- Half of each page of accounts is left for the next version of its rows: a catch-up flush touches most of them, and an update
+-- that finds no room costs an index entry too (twice as much).
+-- By the owner's right: who claims a partition may not make tables.
+create function loyalty.open_partition() returns trigger language plpgsql security definer set search_path = pg_catalog as $$
+declare
+    suffix text := format('%s_%s', new.run_id, new.partition);
+    bounds text := format('from (%s, %s) to (%s, %s)', new.run_id, new.partition, new.run_id, new.partition + 1);
+begin
+    lock table loyalty.postings in share update exclusive mode; -- one at a time; flushes and readers go on
+    execute format('create table loyalty.%I (like loyalty.postings including all)', 'postings_' || suffix);
+    execute format('alter table loyalty.postings attach partition loyalty.%I for values %s', 'postings_' || suffix, bounds);
+    execute format('create trigger postings_are_insert_only before update or delete or truncate on loyalty.%I'
+                   ' for each statement execute function loyalty.refuse_change()', 'postings_' || suffix);
+    execute format('create table loyalty.%I (like loyalty.accounts including all) with (fillfactor = 50)',
+                   'accounts_' || suffix);
+    execute format('alter table loyalty.accounts attach partition loyalty.%I for values %s', 'accounts_' || suffix, bounds);
+    perform loyalty.grant_roles();
+    return null;
+end
+$$;
+comment on function loyalty.open_partition is 'Makes the tables that hold the postings and accounts of one partition of one run.';
+create trigger partitions_have_tables after insert on loyalty.partitions
+    for each row execute function loyalty.open_partition();
 create trigger rules_are_insert_only before update or delete or truncate on loyalty.rules
     for each statement execute function loyalty.refuse_change();
 

@@ -36,14 +36,21 @@ insert into loyalty.rights values
     ('lens_reader',  'loyalty',  '*',          'select'),
     ('lens_reader',  'segments', '*',          'select');
 
+-- What is given on a partitioned table is given on each of its parts: the flush writes to those by name.
 create function loyalty.grant_roles() returns int4 language plpgsql as $$
 declare
     r record;
     granted int4 := 0;
 begin
-    for r in select g.role, g.schema, g.object, g.privileges from loyalty.rights g
+    lock table loyalty.rights in share row exclusive mode; -- two at once would change the same rows of the catalogue
+    for r in select g.role, g.schema, o.object, g.privileges from loyalty.rights g
+              cross join lateral (select g.object
+                                   union all
+                                  select c.relname::text from pg_catalog.pg_inherits i
+                                    join pg_catalog.pg_class c on c.oid = i.inhrelid
+                                   where i.inhparent = to_regclass(format('%I.%I', g.schema, g.object))) as o (object)
               where to_regrole(g.role) is not null and to_regnamespace(g.schema) is not null
-                and (g.object = '*' or to_regclass(format('%I.%I', g.schema, g.object)) is not null)
+                and (g.object = '*' or to_regclass(format('%I.%I', g.schema, o.object)) is not null)
               order by 1, 2, 3
     loop
         execute format('grant usage on schema %I to %I', r.schema, r.role);

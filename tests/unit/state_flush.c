@@ -175,8 +175,43 @@ Test(flush, a_row_that_is_there_already_is_a_bug)
     kit_execute(&config, "update loyalty.partitions set next_offset = 0 where run_id = %d",
                 config.program.run);
     cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_BROKEN);
-    cr_assert(strstr(err.text, "postings_pkey") != NULL, "%s", err.text);
+    cr_assert(strstr(err.text, "postings_") != NULL && strstr(err.text, "_pkey") != NULL, "%s", err.text);
     row_buffer_done(&rows);
+    kit_close(&ledger);
+}
+
+Test(flush, each_partition_of_a_run_has_tables_of_its_own)
+{
+    struct config config = kit_config();
+    struct ledger ledger = kit_open(&config);
+    const int run = config.program.run;
+    struct ll_err err = { "" };
+    struct row_buffer rows[2] = { { 0 }, { 0 } };
+    struct ledger_part parts[2];
+    const struct ledger_account accounts[2] = {
+        { .customer_id = TEXT("C1"), .points_delta = 10, .earned_delta = 10, .net_delta_minor = 1000, .postings_delta = 1 },
+        { .customer_id = TEXT("C2"), .points_delta = 20, .earned_delta = 20, .net_delta_minor = 1000, .postings_delta = 1 },
+    };
+    for (int32_t at = 0; at < 2; at++) {
+        struct ledger_claim claim = kit_claim(&ledger, at, 1000);
+        kit_posting(&rows[at], &config, at, 0, 1 + at, at == 0 ? "C1" : "C2");
+        parts[at] = kit_part(at, &claim, 1, &rows[at]);
+        parts[at].accounts = &accounts[at]; /* both are new: two COPYs, each into its own table */
+        parts[at].account_count = 1;
+    }
+    cr_assert_eq(kit_flush(&ledger, parts, 2, &err), STORE_OK, "%s", err.text);
+    for (int at = 0; at < 2; at++) {
+        cr_expect_eq(kit_number(&config, "select count(*) as n from loyalty.postings_%d_%d", run, at), 1);
+        cr_expect_eq(kit_number(&config, "select points_balance as n from loyalty.accounts_%d_%d", run, at), 10 * (at + 1));
+        row_buffer_done(&rows[at]);
+    }
+    struct postgres *postgres = NULL;
+    cr_assert_eq(postgres_open(&config, "lens-test", &postgres, &err), LL_OK);
+    char sql[80];
+    snprintf(sql, sizeof sql, "delete from loyalty.postings_%d_1", run);
+    cr_expect_neq(postgres_query(postgres, sql, NULL, 0, NULL, &err), LL_OK, "by its own name too the ledger is insert-only");
+    cr_expect(strstr(err.text, "never changed") != NULL, "%s", err.text);
+    postgres_close(postgres);
     kit_close(&ledger);
 }
 

@@ -79,6 +79,7 @@ static void fill(const struct config *config)
     put_dead(config, 3, 6, 2);
     put_posting(config, 3, 8, 0);
     put_posting(config, 3, 9, 0); /* beyond next_offset: not committed, as far as the partition knows */
+    put_partition(config, 4, 9);
     put_posting(config, 4, 3, 0); /* another partition's */
 }
 
