@@ -23,7 +23,8 @@ struct kafka_client {
     rd_kafka_t *rk;
     const char *role; /* "consumer", for the log */
     char address[CONFIG_TEXT_SIZE];
-    char trouble[256]; /* why the last connection failed */
+    char user[CONFIG_TEXT_SIZE], password_file[CONFIG_TEXT_SIZE]; /* "": none is asked for */
+    char trouble[320]; /* why the last connection failed */
     bool is_doubtful;  /* a connection failed: it will be asked whether a broker answers */
     bool is_down;      /* no broker answers */
     bool is_broken;    /* fatal; trouble says why */
