@@ -93,7 +93,7 @@ static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
         client->is_down = true; /* trouble keeps the reason, which came just before */
         break;
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-        client->is_down = true;
+        client->is_down = client->is_refused = true;
         on_refused(client, rk, words);
         break;
     case RD_KAFKA_RESP_ERR__SSL:
@@ -252,11 +252,13 @@ enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *e
     int64_t now_ms = clock.steady_ms(clock.self);
     if (client->asked_ms == 0 || now_ms - client->asked_ms >= HEALTH_MS) {
         client->asked_ms = now_ms;
+        if (client->is_refused && client->password_file[0] != '\0')
+            on_refused(client, client->rk, ""); /* librdkafka tells the same error once in 30 s */
         if (answers(client)) {
             if (client->is_down)
                 log_line(LOG_INFO, "kafka_up", "role=%s address=%s", client->role,
                          log_quote_c(client->address));
-            client->is_down = client->is_doubtful = false;
+            client->is_down = client->is_doubtful = client->is_refused = false;
             client->asked_ms = 0;
             return BUS_NONE;
         }
