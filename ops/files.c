@@ -193,26 +193,67 @@ out:
     return status;
 }
 
+/* The end of a file as a text without space behind it; false: there is nothing. */
+static bool read_tail(const char *path, char *to, size_t size)
+{
+    to[0] = '\0';
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return false;
+    off_t end = lseek(fd, 0, SEEK_END);
+    off_t from = end > (off_t)size - 1 ? end - (off_t)size + 1 : 0;
+    ssize_t got = pread(fd, to, size - 1, from);
+    close(fd);
+    while (got > 0 && isspace((unsigned char)to[got - 1]))
+        got--;
+    to[got > 0 ? got : 0] = '\0';
+    return got > 0;
+}
+
+static void copy_line(const char *line, char *to, size_t size)
+{
+    size_t used = 0;
+    for (; *line != '\0' && *line != '\n' && used + 1 < size; line++)
+        to[used++] = iscntrl((unsigned char)*line) ? ' ' : *line; /* a terminal must not obey a log */
+    to[used] = '\0';
+}
+
 void file_last_line(const char *path, char *to, size_t size)
 {
     char tail[2048];
     to[0] = '\0';
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
+    if (!read_tail(path, tail, sizeof tail))
         return;
-    off_t end = lseek(fd, 0, SEEK_END);
-    off_t from = end > (off_t)sizeof tail - 1 ? end - (off_t)sizeof tail + 1 : 0;
-    ssize_t got = pread(fd, tail, sizeof tail - 1, from);
-    close(fd);
-    if (got <= 0)
-        return;
-    tail[got] = '\0';
-    while (got > 0 && isspace((unsigned char)tail[got - 1]))
-        tail[--got] = '\0';
     const char *line = strrchr(tail, '\n');
-    line = line == NULL ? tail : line + 1;
-    size_t used = 0;
-    for (; *line != '\0' && used + 1 < size; line++)
-        to[used++] = iscntrl((unsigned char)*line) ? ' ' : *line; /* a terminal must not obey a log */
-    to[used] = '\0';
+    copy_line(line == NULL ? tail : line + 1, to, size);
+}
+
+/* How Postgres, Kafka and our processes mark what ends them; and what Postgres says as often to those who only knock. */
+static bool is_fault(const char *line, size_t size)
+{
+    static const char *const marks[] = { " PANIC:  ", " FATAL:  ", " FATAL ", " ERROR ", " level=error " };
+    static const char *const answers[] = { "the database system is ", "authentication failed", "terminating connection" };
+    bool found = false;
+    for (size_t at = 0; at < sizeof marks / sizeof marks[0] && !found; at++)
+        found = memmem(line, size, marks[at], strlen(marks[at])) != NULL;
+    for (size_t at = 0; at < sizeof answers / sizeof answers[0] && found; at++)
+        found = memmem(line, size, answers[at], strlen(answers[at])) == NULL;
+    return found;
+}
+
+void file_last_fault(const char *path, char *to, size_t size)
+{
+    char tail[8192];
+    const char *fault = NULL;
+    file_last_line(path, to, size);
+    if (!read_tail(path, tail, sizeof tail))
+        return;
+    for (const char *line = tail; *line != '\0';) {
+        size_t length = strcspn(line, "\n");
+        if (is_fault(line, length))
+            fault = line;
+        line += length + (line[length] == '\n' ? 1 : 0);
+    }
+    if (fault != NULL)
+        copy_line(fault, to, size);
 }

@@ -39,3 +39,5 @@ enum ll_status file_fill(const char *template_path, const char *path, mode_t mod
                          size_t blank_count, bool *ret_changed, struct ll_err *err);
 /* The last line that is not empty, for error messages; "" if there is none. */
 void file_last_line(const char *path, char *to, size_t size);
+/* Of a service's log: the last line that says why it ended, else the last line. */
+void file_last_fault(const char *path, char *to, size_t size);

@@ -105,18 +105,24 @@ static enum ll_status check_port(int port, const char *name, bool is_ours, struc
 enum ll_status stack_choose_ports(struct stack *stack, const struct stack_options *options,
                                   const bool is_ours[STACK_SERVICE_COUNT], struct ll_err *err)
 {
-    bool has_all = stack->kafka_port > 0 && stack->redis_port > 0 && stack->postgres_port > 0;
-    if (!has_all || options->new_ports) {
-        int base = machine_find_ports((uint32_t)home_hash(stack->config->home), 4);
-        if (base == 0)
-            return ll_fail(err, LL_FATAL,
-                           "no four free ports in a row between 20000 and 32000; next: lens doctor");
+    if (options->new_ports)
+        stack->kafka_port = stack->redis_port = stack->postgres_port = 0;
+    /* Only what has none gets one, since the others' clients know theirs; what lens.conf names needs none. */
+    bool kafka = stack->is_private[STACK_KAFKA] && stack->kafka_port == 0,
+         redis = stack->is_private[STACK_REDIS] && stack->redis_port == 0,
+         postgres = stack->is_private[STACK_POSTGRES] && stack->postgres_port == 0;
+    int base = kafka || redis || postgres ? machine_find_ports((uint32_t)home_hash(stack->config->home), 4) : -1;
+    if (base == 0)
+        return ll_fail(err, LL_FATAL,
+                       "no four free ports in a row between 20000 and 32000; next: lens doctor");
+    if (kafka) {
         stack->kafka_port = base;
         stack->kafka_controller_port = base + 1;
-        stack->redis_port = base + 2;
-        stack->postgres_port = base + 3;
-        return LL_OK;
     }
+    if (redis)
+        stack->redis_port = base + 2;
+    if (postgres)
+        stack->postgres_port = base + 3;
     enum ll_status status = LL_OK;
     if (stack->is_private[STACK_KAFKA])
         status = check_port(stack->kafka_port, "kafka", is_ours[STACK_KAFKA], err);

@@ -11,11 +11,14 @@
 #include "runtime/topics.h"
 #include "state/postgres.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
 enum { ASK_MS = 1000, DETAIL_SIZE = 320, DISK_LOW_MIB = 512, PARTITIONS_MAX = 256 };
+
+static const char MAKE_ROOM[] = "; make room there, it goes on by itself";
 
 struct row {
     const char *state; /* ready | waiting | restarting | down | external | unreachable */
@@ -110,7 +113,10 @@ static void describe(const struct stack *stack, enum stack_service service, stru
     if (row->service.step == SERVICE_RESTARTING ||
         (row->service.step == SERVICE_DOWN && row->service.wants_up)) {
         row->state = "restarting";
-        file_last_line(stack_log(stack, service, path), row->detail, sizeof row->detail);
+        file_last_fault(stack_log(stack, service, path), row->detail, sizeof row->detail - sizeof MAKE_ROOM);
+        size_t used = strlen(row->detail);
+        if (strstr(row->detail, strerror(ENOSPC)) != NULL)
+            snprintf(row->detail + used, sizeof row->detail - used, "%s", MAKE_ROOM);
     }
 }
 

@@ -214,7 +214,7 @@ static enum ll_status start_service(struct up *up, enum stack_service service, s
 static enum ll_status fail_dying(const struct up *up, enum stack_service service, struct ll_err *err)
 {
     char log[PATH_SIZE], line[160];
-    file_last_line(stack_log(&up->stack, service, log), line, sizeof line);
+    file_last_fault(stack_log(&up->stack, service, log), line, sizeof line);
     return ll_fail(err, LL_FATAL, "%s does not stay up: %s (log: %s); next: lens doctor", stack_name(service),
                    line[0] != '\0' ? line : "it says nothing", log);
 }

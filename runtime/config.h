@@ -82,6 +82,7 @@ struct config {
         int64_t refused_window;   /* records looked back on */
         int64_t refused_min;      /* at least so many refused ... */
         int64_t refused_percent;  /* ... and more than this share pauses the partition */
+        int64_t hang_ms;          /* CPU on one record, at most; 0: any */
         int32_t metrics_port;     /* 0: any free one, told in LENS_HOME/run/<process>.port */
     } validate;
 
@@ -96,6 +97,7 @@ struct config {
         int64_t customers_max;   /* balances in memory per partition */
         int64_t skew_ms;         /* an event's time is at most so much later than its arrival (validate's largest skew) */
         char unreferenced_return[16]; /* reverse | ignore */
+        int64_t hang_ms;         /* CPU on one record, or to decide one batch, at most; 0: any */
         int32_t metrics_port;
     } accrue;
 

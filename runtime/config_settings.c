@@ -92,6 +92,8 @@ const struct setting config_settings[] = {
              "fewer refused records than this never pause a partition"),
     LONG_ROW(validate, refused_percent, 20, 1, 100, "percent",
              "more refused records than this share pause a partition until `lens resume`; 100: never"),
+    LONG_ROW(validate, hang_ms, 30000, 0, HOUR_MS, "ms",
+             "of CPU on one record: it ends the process, and is refused when it is found; 0: never"),
     INT_ROW(validate, metrics_port, 0, 0, 65535, NULL,
             "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
 
@@ -112,6 +114,8 @@ const struct setting config_settings[] = {
              "an event's time is at most so much later than its arrival (validate's largest skew)"),
     CHOICE_ROW(accrue, unreferenced_return, "reverse", "reverse|ignore",
                "a return that names no sale takes points back by the rules at its time, or none"),
+    LONG_ROW(accrue, hang_ms, 30000, 0, HOUR_MS, "ms",
+             "of CPU on one record or one batch's decisions: the same as validate.hang_ms"),
     INT_ROW(accrue, metrics_port, 0, 0, 65535, NULL,
             "loopback port of /metrics; 0: a free one, told in run/<instance>.port"),
 

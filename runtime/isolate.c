@@ -1,6 +1,7 @@
 #include "runtime/isolate.h"
 
 #include "runtime/bus.h"
+#include "runtime/hang.h"
 #include "runtime/log.h"
 
 #include <errno.h>
@@ -39,6 +40,9 @@ struct state {
 struct isolate {
     struct state *state; /* mapped */
     int64_t most;        /* follows from the state */
+    struct hang *hang;   /* NULL: nobody watches */
+    int32_t last_topic, last_partition; /* taken last, for the watcher's words */
+    int64_t last_offset;
     int16_t index[TOPIC_COUNT][PARTITIONS_MAX]; /* of parts, plus one; 0: none */
 };
 
@@ -156,7 +160,20 @@ enum ll_status isolate_open(const char *path, struct isolate **ret, struct ll_er
     return LL_OK;
 }
 
-struct isolate *isolate_start(const char *home, const char *instance)
+static void words_of_last(const void *arg, char *to, int size)
+{
+    const struct isolate *isolate = arg;
+    snprintf(to, (size_t)size, "topic=%s partition=%d offset=%lld", topic_name((enum topic)isolate->last_topic),
+             isolate->last_partition, (long long)isolate->last_offset);
+}
+
+void isolate_watch(struct isolate *isolate, int64_t hang_ms)
+{
+    if (isolate != NULL && isolate->hang == NULL)
+        isolate->hang = hang_watch(hang_ms, words_of_last, isolate);
+}
+
+struct isolate *isolate_start(const char *home, const char *instance, int64_t hang_ms)
 {
     char path[PATH_MAX_SIZE];
     struct isolate *isolate = NULL;
@@ -164,6 +181,7 @@ struct isolate *isolate_start(const char *home, const char *instance)
     snprintf(path, sizeof path, "%s/run/%s.attempt", home, instance);
     if (isolate_open(path, &isolate, &err) != LL_OK)
         log_line(LOG_WARN, "isolates_nothing", "error=%s", log_quote_c(err.text));
+    isolate_watch(isolate, hang_ms);
     return isolate;
 }
 
@@ -171,6 +189,7 @@ void isolate_close(struct isolate *isolate)
 {
     if (isolate == NULL)
         return;
+    hang_end(isolate->hang);
     munmap(isolate->state, sizeof *isolate->state);
     free(isolate);
 }
@@ -198,12 +217,18 @@ void isolate_take(struct isolate *isolate, enum topic topic, int32_t partition, 
     part->next = offset + 1;
     part->taken++;
     isolate->state->works = 1;
+    isolate->last_topic = (int32_t)topic;
+    isolate->last_partition = partition;
+    isolate->last_offset = offset;
+    hang_beat(isolate->hang, true);
 }
 
 void isolate_work(struct isolate *isolate, bool works)
 {
-    if (isolate != NULL)
-        isolate->state->works = works;
+    if (isolate == NULL)
+        return;
+    isolate->state->works = works;
+    hang_beat(isolate->hang, works);
 }
 
 static void set_suspects(struct isolate *isolate, struct part *part, int64_t count)

@@ -26,8 +26,11 @@ struct isolate;
 
 /* Opens the file, and judges what the last life has left in it. LL_RETRY: it cannot be kept (err says why). */
 enum ll_status isolate_open(const char *path, struct isolate **ret, struct ll_err *err);
-/* The same in LENS_HOME/run; a file that cannot be kept is a warning in the log, and NULL. */
-struct isolate *isolate_start(const char *home, const char *instance);
+/* The same in LENS_HOME/run, watched; a file that cannot be kept is a warning in the log, and NULL. */
+struct isolate *isolate_start(const char *home, const char *instance, int64_t hang_ms);
+/* A record that the calling thread works on for more than hang_ms of CPU ends the process, and so is found like one that kills it
+ * (hang.h). 0: never. */
+void isolate_watch(struct isolate *isolate, int64_t hang_ms);
 void isolate_close(struct isolate *isolate);
 
 /* How many records may be uncommitted at once: INT64_MAX while nobody is suspected. */

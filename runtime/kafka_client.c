@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { HEALTH_MS = 1000, PROBE_MS = 200, FORGOTTEN_MS = 60000 };
+enum { HEALTH_MS = 1000, PROBE_MS = 200, FORGOTTEN_MS = 60000, KAFKA_SECRET_SIZE = 256 };
 
 enum ll_status kafka_set(rd_kafka_conf_t *settings, const char *name, const char *value, struct ll_err *err)
 {
@@ -58,6 +58,27 @@ bool kafka_client_was_forgotten(const struct kafka_client *client)
     return client->is_broken && client->broken_by == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID && was_away(client);
 }
 
+/* It was not let in. The password may have been changed, or its file mended: what the file holds now is for the next try. */
+static void on_refused(struct kafka_client *client, rd_kafka_t *rk, const char *words)
+{
+    char password[KAFKA_SECRET_SIZE];
+    struct ll_err why = {""};
+    if (client->password_file[0] == '\0') {
+        snprintf(client->trouble, sizeof client->trouble, "%s", words);
+        return;
+    }
+    if (config_secret(client->password_file, password, sizeof password, &why) != LL_OK) {
+        snprintf(client->trouble, sizeof client->trouble, "%s", why.text);
+        return;
+    }
+    rd_kafka_error_t *error = rd_kafka_sasl_set_credentials(rk, client->user, password);
+    explicit_bzero(password, sizeof password);
+    snprintf(client->trouble, sizeof client->trouble,
+             "authentication failed; look at kafka.sasl_username (%.60s) and at the password in %.120s", client->user,
+             client->password_file);
+    rd_kafka_error_destroy(error);
+}
+
 static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
 {
     struct kafka_client *client = opaque;
@@ -72,6 +93,9 @@ static void on_error(rd_kafka_t *rk, int code, const char *words, void *opaque)
         client->is_down = true; /* trouble keeps the reason, which came just before */
         break;
     case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+        client->is_down = client->is_refused = true;
+        on_refused(client, rk, words);
+        break;
     case RD_KAFKA_RESP_ERR__SSL:
         client->is_down = true;
         snprintf(client->trouble, sizeof client->trouble, "%s", words);
@@ -103,7 +127,7 @@ static enum ll_status set_security(rd_kafka_conf_t *settings, const struct confi
     }
     if (status != LL_OK || strncmp(config->kafka.security_protocol, "sasl_", 5) != 0)
         return status;
-    char password[256];
+    char password[KAFKA_SECRET_SIZE];
     status = config_secret(config->kafka.sasl_password_file, password, sizeof password, err);
     if (status == LL_OK)
         status = kafka_set(settings, "sasl.mechanisms", config->kafka.sasl_mechanism, err);
@@ -133,6 +157,10 @@ enum ll_status kafka_client_settings(struct kafka_client *client, const struct c
             config->home, config->file);
     client->role = role;
     snprintf(client->address, sizeof client->address, "%s", config->kafka.bootstrap);
+    if (strncmp(config->kafka.security_protocol, "sasl_", 5) == 0) {
+        snprintf(client->user, sizeof client->user, "%s", config->kafka.sasl_username);
+        snprintf(client->password_file, sizeof client->password_file, "%s", config->kafka.sasl_password_file);
+    }
     rd_kafka_conf_t *settings = rd_kafka_conf_new();
     enum ll_status status = kafka_set(settings, "bootstrap.servers", config->kafka.bootstrap, err);
     for (size_t at = 0; at < sizeof alike / sizeof alike[0] && status == LL_OK; at++)
@@ -224,11 +252,13 @@ enum bus_event kafka_client_health(struct kafka_client *client, struct ll_err *e
     int64_t now_ms = clock.steady_ms(clock.self);
     if (client->asked_ms == 0 || now_ms - client->asked_ms >= HEALTH_MS) {
         client->asked_ms = now_ms;
+        if (client->is_refused && client->password_file[0] != '\0')
+            on_refused(client, client->rk, ""); /* librdkafka tells the same error once in 30 s */
         if (answers(client)) {
             if (client->is_down)
                 log_line(LOG_INFO, "kafka_up", "role=%s address=%s", client->role,
                          log_quote_c(client->address));
-            client->is_down = client->is_doubtful = false;
+            client->is_down = client->is_doubtful = client->is_refused = false;
             client->asked_ms = 0;
             return BUS_NONE;
         }

@@ -23,9 +23,11 @@ struct kafka_client {
     rd_kafka_t *rk;
     const char *role; /* "consumer", for the log */
     char address[CONFIG_TEXT_SIZE];
-    char trouble[256]; /* why the last connection failed */
+    char user[CONFIG_TEXT_SIZE], password_file[CONFIG_TEXT_SIZE]; /* "": none is asked for */
+    char trouble[320]; /* why the last connection failed */
     bool is_doubtful;  /* a connection failed: it will be asked whether a broker answers */
     bool is_down;      /* no broker answers */
+    bool is_refused;   /* not let in: its password is read again */
     bool is_broken;    /* fatal; trouble says why */
     int64_t asked_ms;  /* while down: when the broker was last asked whether it is there */
     int64_t failed_ms; /* when a connection last failed; 0: never */

@@ -51,7 +51,6 @@ static const struct reply_meaning meanings[] = {
     { "MISCONF ", STORE_DOWN, "; it cannot write its files: make room on its disk" },
     { "NOREPLICAS ", STORE_DOWN, "; it waits for its replicas" },
     { "NOAUTH ", STORE_DOWN, "; set redis.password_file in lens.conf" },
-    { "WRONGPASS ", STORE_DOWN, "; look at the file that redis.password_file names" },
     { "ERR AUTH ", STORE_DOWN, "; it has no password: empty redis.password_file in lens.conf" },
     { "ERR max number of clients ", STORE_DOWN, "; raise its maxclients" },
     { "ERR Function not found", STORE_DOWN, "; the function library is loaded again at the next call" },
@@ -76,6 +75,11 @@ enum store_reply redis_link_fail(struct redis_link *link, const redisReply *repl
     if (reply->type != REDIS_REPLY_ERROR) {
         ll_fail(err, LL_FATAL, "%s: %s: an unexpected kind of reply (%d)", name, doing, reply->type);
         return STORE_BROKEN;
+    }
+    if (strncmp(reply->str, "WRONGPASS ", 10) == 0) { /* its own words would leave no room for the file's name */
+        ll_fail(err, LL_RETRY, "%.80s: %s: WRONGPASS; look at redis.username and at the password in %s", name, doing,
+                link->config->redis.password_file);
+        return STORE_DOWN;
     }
     enum store_reply meaning = STORE_BROKEN;
     const char *hint = "";

@@ -430,8 +430,8 @@ static enum ll_status batch_step(struct accrue *accrue, struct ll_err *err)
         return LL_OK; /* dropped by a doubt */
     isolate_work(accrue->isolate, true);
     batch_decide(accrue);
-    isolate_work(accrue->isolate, false);
     batch_apply(accrue);
+    isolate_work(accrue->isolate, false);
     batch_drop(accrue);
     return LL_OK;
 }

@@ -140,7 +140,10 @@ static enum ll_status begin(struct accrue *accrue, struct ll_err *err)
     }
     for (size_t i = 0; i < accrue->part_count; i++)
         partition_part(&accrue->owned[accrue->part_owned[i]].memory, &accrue->parts[i]);
-    switch (accrue->ledger.ops->flush_begin(accrue->ledger.self, accrue->parts, accrue->part_count, err)) {
+    isolate_work(accrue->isolate, true); /* rows that kill are somebody's */
+    enum store_reply reply = accrue->ledger.ops->flush_begin(accrue->ledger.self, accrue->parts, accrue->part_count, err);
+    isolate_work(accrue->isolate, false);
+    switch (reply) {
     case STORE_OK:
     case STORE_BUSY:
         accrue->flush_state = FLUSH_FLYING;

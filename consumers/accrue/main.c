@@ -109,7 +109,7 @@ int main(int argc, char **argv)
             abort();
         accrue_init(accrue, config, process, bus, ledger, hot, clock_real(), codec, calendar);
         accrue->metrics = metrics_open(process);
-        accrue->isolate = isolate_start(config->home, process_instance(process));
+        accrue->isolate = isolate_start(config->home, process_instance(process), config->accrue.hang_ms);
         status = run(process, accrue, &err);
         isolate_close(accrue->isolate);
         accrue_done(accrue);

@@ -106,7 +106,7 @@ static enum ll_status run(struct wiring *w, struct ll_err *err)
     if (status != LL_OK)
         return process_stopping() ? LL_OK : status;
     process_waits_for(w->process, NULL);
-    w->isolate = isolate_start(w->config->home, process_instance(w->process));
+    w->isolate = isolate_start(w->config->home, process_instance(w->process), w->config->validate.hang_ms);
     struct validate_needs needs = {
         .config = w->config,
         .topics = &w->topics,

@@ -320,3 +320,38 @@ def test_a_full_disk_of_postgres(home):
         all_is_there(home, load)
         assert pids(home) == before, "a process ended"
         home.lens("down")
+
+
+def test_a_full_disk_of_postgres_log(home):
+    """Where the write-ahead log has no room Postgres ends itself; it is started again until there is."""
+    home.configure(SETTINGS)
+    home.up()
+    home.lens("down")
+    wal = (home.home / "postgres").resolve() / "data" / "pg_wal"
+    with small_disk(wal, 32):
+        home.up()
+        before, load = pids(home), Load(home)
+        load.start()
+        wait_for("sales are credited", lambda: credited(home) > 200, 60)
+        at = credited(home)
+        ballast = wal / "ballast"
+        with contextlib.suppress(OSError), open(ballast, "wb", buffering=0) as file:
+            while True:
+                file.write(bytes(65536))
+        for process in ("accrue", "relay", "segment", "notify"):
+            says(home, process, "postgres ")
+
+        def told():
+            state = home.service("postgres")
+            words = "FATAL", "pg_wal", "No space left on device", "make room"
+            return state["restarts"] >= 2 and state["state"] == "restarting" and all(word in state["waits_for"] for word in words)
+
+        wait_for("`lens status` says why Postgres does not stay up", told, 60, 0.3)
+        begun = time.monotonic()
+        ballast.unlink()
+        wait_for("credits go on by themselves", lambda: load.goes_on() and credited(home) > at + RATE, 90)
+        print(f"credits went on {time.monotonic() - begun:.1f} s after there was room")
+        load.finish()
+        all_is_there(home, load)
+        assert pids(home) == before, "a process ended"
+        home.lens("down")

@@ -8,6 +8,7 @@ import socket
 import ssl
 import stat
 import struct
+import subprocess
 import threading
 import time
 
@@ -18,7 +19,7 @@ from confluent_kafka import Consumer, KafkaException, Producer
 
 import conftest
 import figures
-from stack import PROCESSES, SERVICES, Stack, wait_for
+from stack import BIN, PROCESSES, SERVICES, Stack, wait_for
 
 
 class Watch(threading.Thread):
@@ -265,27 +266,107 @@ def test_no_secret_is_seen(secure):
         assert not [name for name, value in secrets.items() if value.decode() in words.stdout + words.stderr]
 
 
-def test_a_wrong_secret_is_told_without_it_and_mended_by_hand_alone(secure):
-    path = secure.home / "secrets" / "accrue.kafka"
+def shell(stack, command: str) -> subprocess.CompletedProcess:
+    """As somebody types it, with nothing but what `lens env` gives."""
+    return subprocess.run(["bash", "-c", f'eval "$({BIN / "lens"} env --export)" && {command}'], env=stack.environment(), text=True,
+                          capture_output=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("command, answer", [
+    ("psql -XAtc 'select current_user, ssl from pg_stat_ssl where pid = pg_backend_pid()'", "lens_admin|t"),
+    ('REDISCLI_AUTH=$(head -n 1 "$REDIS_PASSWORD_FILE") redis-cli -p "$REDIS_PORT" --user "$REDIS_USER" acl whoami', "lens-admin"),
+    ("""/usr/bin/python3 -c 'import confluent_kafka, os
+lines = open(os.environ["KCAT_CONFIG"]).read().split()
+print("ledger" in confluent_kafka.Producer(dict(line.split("=", 1) for line in lines)).list_topics(timeout=20).topics)'""", "True")],
+    ids=["psql", "redis-cli", "kcat"])
+def test_env_gives_a_shell_what_it_needs(secure, command, answer):
+    done = shell(secure, command)
+    assert done.stdout.strip() == answer, done.stderr
+    told = secure.run("env", "--export")
+    assert not [name for name, value in secrets_of(secure).items() if value.decode() in told.stdout + told.stderr]
+    for name in ("pgpass", "kcat.conf"):
+        assert stat.S_IMODE((secure.home / "run" / name).stat().st_mode) == 0o600
+
+
+def cut_off(secure, store: str) -> None:
+    """accrue's connections end, and it has to show its password again."""
+    if store == "kafka":
+        pid = secure.kill("kafka")
+        secure.wait_restarted("kafka", pid, 90)
+    elif store == "redis":
+        redis_as(secure, "admin").client_kill_filter(user="lens-accrue", skipme=True)
+    else:
+        with postgres_as(secure, "admin").cursor() as cursor:
+            cursor.execute("select pg_terminate_backend(pid) from pg_stat_activity where usename = 'lens_accrue'")
+
+
+def change_at_server(secure, store: str, password: str) -> None:
+    if store == "postgres":
+        with postgres_as(secure, "admin").cursor() as cursor:
+            cursor.execute("alter role lens_accrue password %s", (password,))
+    elif store == "redis":
+        redis_as(secure, "admin").acl_setuser("lens-accrue", enabled=True, reset_passwords=True, passwords=[f"+{password}"])
+    else:
+        jars = pathlib.Path(os.environ.get("LENS_CACHE", pathlib.Path.home() / ".cache/loyalty-lens")) / "kafka-3.9.1" / "*"
+        change = secure.home / "secrets" / "change.kafka"
+        change.touch(0o600)
+        change.write_text(f"SCRAM-SHA-512=password={password}\n")
+        try:
+            subprocess.run(["java", "-Xmx64m", "-XX:+UseSerialGC", "-Dlog4j.configuration=file:log4j.properties", "-cp", str(jars),
+                            "kafka.admin.ConfigCommand", "--bootstrap-server", secure.env()["KAFKA_BOOTSTRAP"], "--command-config",
+                            secure.home / "secrets" / "admin.properties", "--alter", "--add-config-file", change, "--entity-type",
+                            "users", "--entity-name", "lens-accrue"], cwd=secure.home / "kafka", check=True, capture_output=True,
+                           timeout=60)
+        finally:
+            change.unlink()
+
+
+# What it is told by: the server's own word for it.
+@pytest.mark.parametrize("store, word", [("kafka", "authentication failed"), ("redis", "WRONGPASS"), ("postgres", "28P01")])
+def test_a_changed_password_is_told_without_it_and_taken_from_its_file(secure, store, word):
+    path = secure.home / "secrets" / f"accrue.{store}"
+    wait_for("all are ready", lambda: secure.status()["ready"], 90, 0.5)
+    old, new, pid = secret(secure, path.name), f"new-{store}-0123456789-0123456789-0123456789", secure.service("accrue")["pid"]
+    change_at_server(secure, store, new)
+    cut_off(secure, store)
+
+    def told(*words):
+        def ask():
+            state = secure.service("accrue")["waits_for"]
+            return state if all(part in state for part in words) else None
+
+        found = wait_for(f"`lens status` says {words}", ask, 60, 0.3)
+        assert old not in found and new not in found
+
+    told(f"{store} ", word, str(path))
+    path.chmod(0o644)
+    told(str(path), "chmod 600")
+    path.chmod(0o600)
+    path.write_text(new + "\n")
+    wait_for("accrue goes on", lambda: secure.service("accrue")["state"] == "ready", 60, 0.3)
+    assert secure.service("accrue")["pid"] == pid, "by itself"
+    wait_for("nobody else waits", lambda: secure.status()["ready"], 60, 0.5)
+    for log in ("accrue", "kafka", "redis", "postgres"):
+        assert old not in secure.log(log) and new not in secure.log(log)
+
+
+def test_a_process_that_starts_with_a_wrong_password_waits_for_the_right_one(secure):
+    path = secure.home / "secrets" / "relay.kafka"
     right = path.read_text()
     try:
         path.write_text("wrong-secret\n")
-        pid = secure.service("accrue")["pid"]
-        os.kill(pid, signal.SIGTERM)
-        told = wait_for("`lens status` says that accrue is not let in", lambda: (
-            lambda words: words if "uthentication" in words else None)(secure.service("accrue")["waits_for"]), 90, 0.5)
-        assert "wrong-secret" not in told and "kafka 127.0.0.1" in told
-        assert "wrong-secret" not in secure.log("accrue")
-        path.chmod(0o644)
-        refused = secure.run("doctor")
-        assert "wrong-secret" not in refused.stdout + refused.stderr
+        old = secure.service("relay")["pid"]
+        os.kill(old, signal.SIGTERM)
+        told = wait_for("`lens status` says that the relay is not let in", lambda: (
+            lambda words: words if "authentication failed" in words else None)(secure.service("relay")["waits_for"]), 60, 0.3)
+        assert "wrong-secret" not in told and "kafka 127.0.0.1" in told and str(path) in told
+        assert "wrong-secret" not in secure.log("relay")
+        pid = secure.service("relay")["pid"]
+        assert pid != old
     finally:
         path.write_text(right)
-        path.chmod(0o600)
-    state = secure.service("accrue")
-    if state["state"] != "ready":
-        os.kill(state["pid"], signal.SIGTERM) if state["pid"] else None
-    wait_for("accrue is back", lambda: secure.service("accrue")["state"] == "ready", 120, 0.5)
+    wait_for("the relay goes on", lambda: secure.service("relay")["state"] == "ready", 60, 0.3)
+    assert secure.service("relay")["pid"] == pid
 
 
 def test_up_again_changes_nothing_and_keeps_the_home_secure(secure):

@@ -164,6 +164,17 @@ def test_a_service_that_lens_conf_names_is_used_and_not_started(stack, home):
     assert home.service("redis")["state"] == "external"
 
 
+def test_up_twice_beside_a_named_service_changes_nothing(stack, home):
+    """Ports were chosen anew, and everything restarted, each time: a port was missing that nobody needs."""
+    env = stack.env()
+    home.configure(f'postgres: {{ host = "127.0.0.1"; port = {env["PGPORT"]}; user = "lens"; }};\n')
+    home.up("--no-processes")
+    before, address = {name: home.service(name)["pid"] for name in ("kafka", "redis")}, home.env()["KAFKA_BOOTSTRAP"]
+    home.up("--no-processes")
+    assert {name: home.service(name)["pid"] for name in ("kafka", "redis")} == before
+    assert home.env()["KAFKA_BOOTSTRAP"] == address
+
+
 def test_a_named_service_that_is_not_there(home):
     home.configure('redis: { host = "127.0.0.1"; port = 1; };\n')
     refused = home.run("up", "--no-processes")

@@ -130,6 +130,34 @@ Test(ops_files, last_line_of_a_log)
     }
 }
 
+static const struct line_case faults[] = {
+    { "without one the last line", "one\ntwo\n", "two" },
+    { "an empty file says nothing", "", "" },
+    { "Postgres says it before it says that it is down",
+      "a LOG:  x\na FATAL:  could not write: No space\na LOG:  database system is shut down\n",
+      "a FATAL:  could not write: No space" },
+    { "and tells those who knock that it is not there",
+      "a PANIC:  no room\na FATAL:  the database system is starting up\na FATAL:  password authentication failed\n",
+      "a PANIC:  no room" },
+    { "Kafka", "1 ERROR Exiting: disk\njava.lang.Error\n\tat x\n", "1 ERROR Exiting: disk" },
+    { "ours", "ts=1 level=error process=a event=stopped\nts=1 level=info process=a event=stop\n",
+      "ts=1 level=error process=a event=stopped" },
+    { "the last of several", "1 ERROR one\n1 ERROR two\nthree\n", "1 ERROR two" },
+    { "a terminal must not obey a log", "1 ERROR a\033[2Jb\nx\n", "1 ERROR a [2Jb" },
+};
+
+Test(ops_files, last_fault_in_a_log)
+{
+    for (size_t at = 0; at < sizeof faults / sizeof faults[0]; at++) {
+        char path[PATH_SIZE], got[64];
+        cr_assert_eq(file_write(path_of(path, "%s/fault-%zu", folder, at), faults[at].contents, 0644, NULL,
+                                NULL),
+                     LL_OK);
+        file_last_fault(path, got, sizeof got);
+        cr_expect_str_eq(got, faults[at].expect, "%s", faults[at].why);
+    }
+}
+
 Test(ops_files, runits_status_is_read)
 {
     /* TAI64N of 2026-01-01T00:00:00Z, pid 4321, wanted up, running. */

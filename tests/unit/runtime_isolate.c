@@ -1,10 +1,14 @@
 /* A record that kills the process: found in a bounded number of deaths, and nobody else is refused for it. */
 #include "runtime/bus.h"
+#include "runtime/hang.h"
 #include "runtime/isolate.h"
 
 #include <criterion/criterion.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static char path[64];
@@ -191,6 +195,79 @@ Test(isolate, a_file_that_is_damaged_or_of_another_map_begins_anew)
     cr_assert_eq(isolate_most(isolate), INT64_MAX);
     isolate_take(isolate, TOPIC_TRANSACTIONS, 0, 1);
     cr_assert_not(isolate_is_condemned(isolate, TOPIC_TRANSACTIONS, 0, 1));
+}
+
+static volatile int64_t spins;
+
+static void spin_ms(int64_t cpu_ms)
+{
+    struct timespec begun, now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &begun);
+    do {
+        spins++;
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    } while ((now.tv_sec - begun.tv_sec) * 1000 + (now.tv_nsec - begun.tv_nsec) / 1000000 < cpu_ms);
+}
+
+/* What a process that does this with its loop ends with. */
+static int exit_of(void (*life)(void))
+{
+    isolate_close(isolate);
+    pid_t pid = fork();
+    if (pid == 0) {
+        live();
+        isolate_watch(isolate, 300);
+        isolate_take(isolate, TOPIC_TRANSACTIONS, 0, 4);
+        isolate_work(isolate, false);
+        isolate_release(isolate);
+        life();
+        _exit(0);
+    }
+    int status = -1;
+    cr_assert_eq(waitpid(pid, &status, 0), pid);
+    live();
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void hang_in_one(void)
+{
+    isolate_take(isolate, TOPIC_TRANSACTIONS, 0, 50);
+    spin_ms(20000);
+}
+
+static void work_on_many(void)
+{
+    for (int i = 0; i < 20; i++) {
+        isolate_take(isolate, TOPIC_TRANSACTIONS, 0, 5 + i);
+        spin_ms(50);
+    }
+}
+
+static void be_busy_elsewhere(void)
+{
+    isolate_take(isolate, TOPIC_TRANSACTIONS, 0, 5);
+    isolate_work(isolate, false);
+    spin_ms(1000);
+}
+
+static void wait_inside_of_one(void)
+{
+    isolate_take(isolate, TOPIC_TRANSACTIONS, 0, 5);
+    poll(NULL, 0, 1000); /* for a broker, or stopped: no CPU is used */
+}
+
+Test(isolate, a_record_that_hangs_is_found_like_one_that_kills)
+{
+    cr_expect_eq(exit_of(work_on_many), 0, "each took its time, together more than the limit");
+    isolate_release(isolate);
+    cr_expect_eq(exit_of(be_busy_elsewhere), 0, "not at work on a record");
+    cr_expect_eq(exit_of(wait_inside_of_one), 0, "waiting is not hanging");
+    isolate_drop(isolate, TOPIC_TRANSACTIONS, 0);
+    cr_assert_eq(exit_of(hang_in_one), HANG_EXIT);
+    cr_expect_eq(isolate_most(isolate), 1);
+    cr_assert_not(isolate_is_condemned(isolate, TOPIC_TRANSACTIONS, 0, 50));
+    cr_assert_eq(exit_of(hang_in_one), HANG_EXIT);
+    cr_assert(isolate_is_condemned(isolate, TOPIC_TRANSACTIONS, 0, 50));
 }
 
 Test(isolate, without_a_file_nothing_is_isolated)
