@@ -91,21 +91,21 @@ struct worlds {
 static void run_validate(struct worlds *worlds, const struct sim_case *run, struct sim_result *ret)
 {
     struct valid_world *world = worlds->validate;
-    world->trace = worlds->traces ? worlds->trace : NULL;
+    world->seed.trace = worlds->traces ? worlds->trace : NULL;
     ret->good = valid_run(world, run);
     if (ret->good && run->seed % 16 == 0) { /* now and then once more: the same seed must give the same logs */
         uint64_t hash = world->hash;
         ret->good = valid_run(world, run);
         if (ret->good && world->hash != hash) {
-            valid_bad(world, "the same seed gives other logs");
+            seed_bad(&world->seed, "the same seed gives other logs");
             ret->good = false;
         }
     }
-    ret->bad = world->bad;
-    ret->faults = world->faults_done;
-    ret->steps = world->step;
+    ret->bad = world->seed.bad;
+    ret->faults = world->seed.faults_done;
+    ret->steps = world->seed.step;
     ret->events = world->event_count;
-    world->trace = NULL;
+    world->seed.trace = NULL;
 }
 
 static void run_one(void *arg, const struct sim_case *run, struct sim_result *ret)
@@ -116,20 +116,20 @@ static void run_one(void *arg, const struct sim_case *run, struct sim_result *re
         run_validate(worlds, run, ret);
         return;
     }
-    world->trace = worlds->traces ? worlds->trace : NULL;
+    world->seed.trace = worlds->traces ? worlds->trace : NULL;
     ret->good = sim_run(world, run);
-    ret->bad = world->bad;
-    ret->faults = world->faults_done;
-    ret->steps = world->step;
+    ret->bad = world->seed.bad;
+    ret->faults = world->seed.faults_done;
+    ret->steps = world->seed.step;
     ret->events = 0;
     for (int p = 0; p < SIM_PARTITIONS; p++)
         ret->events += (int)world->logs[p].count;
-    world->trace = NULL;
+    world->seed.trace = NULL;
 }
 
 static void print_trace(const struct worlds *worlds)
 {
-    fwrite(worlds->trace, 1, worlds->validate != NULL ? worlds->validate->trace_size : worlds->accrue->trace_size, stdout);
+    fwrite(worlds->trace, 1, worlds->validate != NULL ? worlds->validate->seed.trace_size : worlds->accrue->seed.trace_size, stdout);
 }
 
 /* The same failure with as few events and faults as possible, and how to see it again. */
