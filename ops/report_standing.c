@@ -23,8 +23,7 @@ static enum ll_status add(struct postgres *postgres, const char *sql, const char
     return status;
 }
 
-/* The settings of segment that the batch functions know. */
-static void settings_of(const struct config *config, char *to, size_t size)
+void report_batch_settings(const struct config *config, char *to, size_t size)
 {
     snprintf(
         to, size,
@@ -40,7 +39,7 @@ enum ll_status report_standing_read(const struct lens *lens, struct postgres *po
 {
     char run[16], settings[256];
     snprintf(run, sizeof run, "%d", lens->config.program.run);
-    settings_of(&lens->config, settings, sizeof settings);
+    report_batch_settings(&lens->config, settings, sizeof settings);
     const char *params[] = { run, as_of, settings };
     json_t *to = json_object();
     enum ll_status status =

@@ -13,4 +13,6 @@
 /* as_of: "YYYY-MM-DD", or NULL for where the stream is. The caller frees *ret. */
 enum ll_status report_standing_read(const struct lens *lens, struct postgres *postgres, const char *as_of,
                                     json_t **ret, struct ll_err *err);
+/* The settings of segment that the batch functions know, as JSON. */
+void report_batch_settings(const struct config *config, char *to, size_t size);
 void report_standing_print(const struct lens *lens, const json_t *standing);

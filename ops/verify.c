@@ -66,6 +66,26 @@ enum ll_status verify_query(struct verify *verify, const char *sql, struct postg
     return postgres_query(verify->postgres, sql, params, 1, ret, err);
 }
 
+enum ll_status verify_rows(struct verify *verify, struct check *check, const char *sql,
+                           const char *const *params, int param_count, const char *next, struct ll_err *err)
+{
+    struct postgres_rows *rows = NULL;
+    char command[200];
+    enum ll_status status = postgres_query(verify->postgres, sql, params, param_count, &rows, err);
+    if (status != LL_OK)
+        return status;
+    if (postgres_rows_count(rows) > 0) {
+        struct text customer = postgres_rows_text(rows, 0, "customer");
+        snprintf(command, sizeof(command), "%s%s", next, customer.data == NULL ? "" : verify_text(customer));
+        struct text words = postgres_rows_text(rows, 0, "words");
+        int64_t before = check->different;
+        verify_differs(check, command, "%.*s", TEXT_ARG(words));
+        check->different = before + postgres_rows_int(rows, 0, "wrong");
+    }
+    postgres_rows_free(rows);
+    return LL_OK;
+}
+
 /* In one statement, so that counts and offsets belong together. */
 static enum ll_status take_cut(struct verify *verify, struct ll_err *err)
 {
@@ -156,7 +176,8 @@ static enum ll_status run_checks(struct verify *verify, struct ll_err *err)
 {
     static enum ll_status (*const checks[])(struct verify *,
                                             struct ll_err *) = { verify_raw, verify_reference, verify_counts,
-                                                                 verify_redis, verify_fold, verify_relay };
+                                                                 verify_redis, verify_fold, verify_relay,
+                                                                 verify_standing, verify_letters };
     enum ll_status status = take_cut(verify, err);
     for (size_t i = 0; status == LL_OK && i < sizeof(checks) / sizeof(checks[0]); i++)
         status = checks[i](verify, err);

@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { VERIFY_CHECKS_MAX = 16, VERIFY_TEXT_SIZE = 480 };
+enum { VERIFY_CHECKS_MAX = 24, VERIFY_TEXT_SIZE = 480 };
 
 struct check {
     const char *name;
@@ -74,3 +74,13 @@ enum ll_status verify_redis(struct verify *verify, struct ll_err *err);
 enum ll_status verify_fold(struct verify *verify, struct ll_err *err);
 /* verify_relay.c: what the relay has carried to ledger and dead-letter is what Postgres holds, each row once and in order. */
 enum ll_status verify_relay(struct verify *verify, struct ll_err *err);
+/* verify_standing.c: the last epoch and everybody's standing are what the batch makes of the ledger's rows below segment's offsets;
+ * changes are numbered without a gap, end where each customer stands, and lie in their topic. */
+enum ll_status verify_standing(struct verify *verify, struct ll_err *err);
+/* verify_letters.c: what gives rise to a letter has one, and no letter is without cause; the balances that letters name are the
+ * ledger's. */
+enum ll_status verify_letters(struct verify *verify, struct ll_err *err);
+/* Of a query whose rows are differences: the first one's words from its column `words`, all of them from `wrong`; next names the
+ * column `customer`, if there is one. */
+enum ll_status verify_rows(struct verify *verify, struct check *check, const char *sql, const char *const *params,
+                           int param_count, const char *next, struct ll_err *err);

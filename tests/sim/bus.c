@@ -8,9 +8,9 @@ void sim_assign(struct sim_world *world, int32_t partition, int client, int64_t 
         return;
     world->owner[partition] = client;
     if (before >= 0)
-        world->clients[before]->notices_at = world->step + notice_steps;
+        world->clients[before]->notices_at = world->seed.step + notice_steps;
     if (client >= 0)
-        world->clients[client]->notices_at = world->step;
+        world->clients[client]->notices_at = world->seed.step;
 }
 
 static bool assignment_differs(const struct sim_client *client)
@@ -25,7 +25,7 @@ static enum bus_event change(struct sim_client *client)
 {
     client->changed_count = 0;
     if (client->has_assignment) { /* eager: everything goes first */
-        client->changed_lost = sim_random(client->world, 2) == 0;
+        client->changed_lost = seed_random(&client->world->seed, 2) == 0;
         for (int p = 0; p < SIM_PARTITIONS; p++) {
             if (client->told[p])
                 client->changed[client->changed_count++] = (struct bus_position){ TOPIC_TRANSACTIONS_VALID, p, 0 };
@@ -57,12 +57,12 @@ static enum bus_event bus_poll(void *self, int timeout_ms, struct bus_record *re
     (void)timeout_ms, (void)err;
     struct sim_client *client = self;
     struct sim_world *world = client->world;
-    world->now_ms += sim_random(world, 3);
-    if ((!client->has_assignment || assignment_differs(client)) && world->step >= client->notices_at)
+    world->now_ms += seed_random(&world->seed, 3);
+    if ((!client->has_assignment || assignment_differs(client)) && world->seed.step >= client->notices_at)
         return change(client);
-    if (sim_random(world, 4) == 0)
+    if (seed_random(&world->seed, 4) == 0)
         return BUS_NONE; /* batches end anywhere */
-    int first = (int)sim_random(world, SIM_PARTITIONS);
+    int first = (int)seed_random(&world->seed, SIM_PARTITIONS);
     for (int i = 0; i < SIM_PARTITIONS; i++) {
         int p = (first + i) % SIM_PARTITIONS;
         if (!client->started[p])

@@ -182,7 +182,7 @@ static void check_rows(struct sim_world *world, int32_t partition, const struct 
             const struct kept_record *have = dead < table->dead_count ? &table->dead[dead++]->record : NULL;
             if (have == NULL || have->offset != want->offset || have->seq != want->seq ||
                 !text_equal(have->transaction_id, text_of(want->id)))
-                sim_bad(world, "p%d: dead row %lld.%d %s expected, found %lld.%d", partition, (long long)want->offset,
+                seed_bad(&world->seed, "p%d: dead row %lld.%d %s expected, found %lld.%d", partition, (long long)want->offset,
                         want->seq, want->id, have ? (long long)have->offset : -1, have ? have->seq : -1);
             continue;
         }
@@ -190,13 +190,13 @@ static void check_rows(struct sim_world *world, int32_t partition, const struct 
         if (have == NULL || have->offset != want->offset || have->seq != want->seq || have->points != want->points ||
             have->rules_version != want->rules_version || strcmp(have->id, want->id) != 0 ||
             strcmp(have->customer, want->customer) != 0)
-            sim_bad(world, "p%d: row %lld.%d %s %+lld v%d expected, found %lld.%d %s %+lld v%d", partition,
+            seed_bad(&world->seed, "p%d: row %lld.%d %s %+lld v%d expected, found %lld.%d %s %+lld v%d", partition,
                     (long long)want->offset, want->seq, want->id, (long long)want->points, want->rules_version,
                     have ? (long long)have->offset : -1, have ? have->seq : -1, have ? have->id : "none",
                     have ? (long long)have->points : 0, have ? have->rules_version : 0);
     }
     if (row != table->row_count || dead != table->dead_count || table->held_count != pass->held_count)
-        sim_bad(world, "p%d: %zu rows, %zu dead, %zu held; expected %zu, %zu, %zu", partition, table->row_count,
+        seed_bad(&world->seed, "p%d: %zu rows, %zu dead, %zu held; expected %zu, %zu, %zu", partition, table->row_count,
                 table->dead_count, table->held_count, row, dead, pass->held_count);
 }
 
@@ -213,7 +213,7 @@ static void check_balances(struct sim_world *world, int32_t partition)
     const struct sim_table *table = &world->postgres.tables[partition];
     const struct sim_shard *shard = &world->redis.shards[partition];
     if (shard->epoch != table->epoch || shard->next != table->next)
-        sim_bad(world, "p%d: redis e%lld next %lld, postgres e%lld next %lld", partition, (long long)shard->epoch,
+        seed_bad(&world->seed, "p%d: redis e%lld next %lld, postgres e%lld next %lld", partition, (long long)shard->epoch,
                 (long long)shard->next, (long long)table->epoch, (long long)table->next);
     for (size_t i = 0; i < table->account_count; i++) {
         const struct sim_account *account = &table->accounts[i];
@@ -224,11 +224,11 @@ static void check_balances(struct sim_world *world, int32_t partition)
                 postings++;
             }
         if (sum != account->points || sum != account->earned - account->reversed || postings != account->postings)
-            sim_bad(world, "p%d: %s has account %lld (%lld - %lld, %lld rows), ledger %lld (%lld rows)", partition,
+            seed_bad(&world->seed, "p%d: %s has account %lld (%lld - %lld, %lld rows), ledger %lld (%lld rows)", partition,
                     account->customer, (long long)account->points, (long long)account->earned,
                     (long long)account->reversed, (long long)account->postings, (long long)sum, (long long)postings);
         if (redis_points(shard, account->customer) != account->points)
-            sim_bad(world, "p%d: %s has %lld in redis, %lld in postgres", partition, account->customer,
+            seed_bad(&world->seed, "p%d: %s has %lld in redis, %lld in postgres", partition, account->customer,
                     (long long)redis_points(shard, account->customer), (long long)account->points);
     }
     for (size_t i = 0; i < shard->count; i++) {
@@ -236,7 +236,7 @@ static void check_balances(struct sim_world *world, int32_t partition)
         for (size_t j = 0; j < table->account_count; j++)
             there = there || strcmp(table->accounts[j].customer, shard->balances[i].customer) == 0;
         if (!there)
-            sim_bad(world, "p%d: redis has %s, postgres has not", partition, shard->balances[i].customer);
+            seed_bad(&world->seed, "p%d: redis has %s, postgres has not", partition, shard->balances[i].customer);
     }
 }
 
@@ -250,7 +250,7 @@ static void check_conservation(struct sim_world *world, int32_t partition, const
         counts->control != pass->controls || counts->held != (int64_t)pass->held_count ||
         counts->credited != (int64_t)pass->row_count - dead ||
         counts->read != counts->credited + counts->duplicate + counts->dead + counts->held + counts->control)
-        sim_bad(world, "p%d: read %lld of %lld = credited %lld + duplicate %lld + dead %lld + held %lld + control %lld",
+        seed_bad(&world->seed, "p%d: read %lld of %lld = credited %lld + duplicate %lld + dead %lld + held %lld + control %lld",
                 partition, (long long)counts->read, (long long)records, (long long)counts->credited,
                 (long long)counts->duplicate, (long long)counts->dead, (long long)counts->held,
                 (long long)counts->control);
@@ -266,7 +266,7 @@ void sim_check_instant(struct sim_world *world)
             continue;
         for (size_t i = 0; i < table->account_count; i++)
             if (redis_points(shard, table->accounts[i].customer) != table->accounts[i].points)
-                sim_bad(world, "step %lld, p%d at %lld: %s has %lld in redis, %lld in postgres", (long long)world->step,
+                seed_bad(&world->seed, "step %lld, p%d at %lld: %s has %lld in redis, %lld in postgres", (long long)world->seed.step,
                         partition, (long long)table->next, table->accounts[i].customer,
                         (long long)redis_points(shard, table->accounts[i].customer),
                         (long long)table->accounts[i].points);
@@ -284,7 +284,7 @@ void sim_check(struct sim_world *world)
         for (size_t i = 0; i < log->count; i++)
             take(&pass, &log->records[i]);
         if (world->postgres.tables[partition].next != log->end)
-            sim_bad(world, "p%d: postgres stands at %lld, not %lld", partition,
+            seed_bad(&world->seed, "p%d: postgres stands at %lld, not %lld", partition,
                     (long long)world->postgres.tables[partition].next, (long long)log->end);
         check_rows(world, partition, &pass);
         check_balances(world, partition);

@@ -65,10 +65,10 @@ static void random_event(struct sim_world *world, int32_t partition, struct sim_
 {
     static const char kinds[] = "SSSSRRRRRVTA";
     static const int64_t amounts[] = { 5, 45, 120, 120, 230 }, returns[] = { 20, 60, 60, 110 };
-    ret->kind = kinds[sim_random(world, sizeof kinds - 1)];
-    uint32_t sale = sim_random(world, 6);
+    ret->kind = kinds[seed_random(&world->seed, sizeof kinds - 1)];
+    uint32_t sale = seed_random(&world->seed, 6);
     if (ret->kind == 'A') {
-        ret->rules_version = 1 + (int32_t)sim_random(world, 2);
+        ret->rules_version = 1 + (int32_t)seed_random(&world->seed, 2);
         return;
     }
     if (ret->kind == 'T')
@@ -77,16 +77,16 @@ static void random_event(struct sim_world *world, int32_t partition, struct sim_
     snprintf(ret->customer, sizeof ret->customer, "c%d.%u", partition, sale % SIM_CUSTOMERS);
     if (ret->kind == 'S') {
         snprintf(ret->id, sizeof ret->id, "s%d.%u", partition, sale);
-        ret->amount_minor = amounts[sim_random(world, 5)];
+        ret->amount_minor = amounts[seed_random(&world->seed, 5)];
     } else {
-        uint32_t number = sim_random(world, 9);
+        uint32_t number = seed_random(&world->seed, 9);
         sale = number % 6;
         snprintf(ret->customer, sizeof ret->customer, "c%d.%u", partition,
-                 sim_random(world, 10) == 0 ? 0 : sale % SIM_CUSTOMERS);
+                 seed_random(&world->seed, 10) == 0 ? 0 : sale % SIM_CUSTOMERS);
         snprintf(ret->id, sizeof ret->id, "%c%d.%u", ret->kind == 'R' ? 'r' : 'v', partition, number);
-        if (sim_random(world, 12) != 0 || ret->kind == 'V')
+        if (seed_random(&world->seed, 12) != 0 || ret->kind == 'V')
             snprintf(ret->sale, sizeof ret->sale, "s%d.%u", partition, sale);
-        ret->amount_minor = returns[sim_random(world, 4)];
+        ret->amount_minor = returns[seed_random(&world->seed, 4)];
         anonymous = sale == 5;
     }
     if (anonymous)
@@ -98,12 +98,12 @@ void sim_make_logs(struct sim_world *world)
     for (int32_t partition = 0; partition < SIM_PARTITIONS; partition++) {
         struct sim_log *log = &world->logs[partition];
         int64_t offset = 0, timestamp_ms = 10000;
-        size_t count = 4 + sim_random(world, 26);
+        size_t count = 4 + seed_random(&world->seed, 26);
         for (size_t i = 0; i < count; i++) {
             struct sim_record *record = &log->records[log->count];
-            offset += sim_random(world, 4) == 0 ? 2 : 1; /* a transaction marker between */
-            timestamp_ms += sim_random(world, 3) == 0 ? 1000 : 0;
-            if (sim_random(world, 12) == 0)
+            offset += seed_random(&world->seed, 4) == 0 ? 2 : 1; /* a transaction marker between */
+            timestamp_ms += seed_random(&world->seed, 3) == 0 ? 1000 : 0;
+            if (seed_random(&world->seed, 12) == 0)
                 timestamp_ms += world->config.accrue.hold_ms;
             record->offset = offset;
             record->timestamp_ms = timestamp_ms;
@@ -112,13 +112,13 @@ void sim_make_logs(struct sim_world *world)
             else
                 random_event(world, partition, &record->event);
             int number = world->event_count++;
-            if (i > 0 && number < SIM_CUT_EVENTS_MAX && world->cut.events[number]) {
+            if (i > 0 && number < SIM_CUT_EVENTS_MAX && world->seed.cut.events[number]) {
                 record->event = (struct sim_event){ .kind = '\0' };
                 continue;
             }
             encode(world, partition, record);
             log->count++;
         }
-        log->end = offset + 1 + (int64_t)sim_random(world, 2);
+        log->end = offset + 1 + (int64_t)seed_random(&world->seed, 2);
     }
 }

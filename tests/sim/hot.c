@@ -30,7 +30,7 @@ static enum store_reply answer(struct sim_client *client, enum sim_fault fault, 
 static enum sim_fault call(struct sim_client *client, const char *what)
 {
     struct sim_world *world = client->world;
-    if (world->step < world->redis_down_until)
+    if (world->seed.step < world->redis_down_until)
         return FAULT_DROP;
     enum sim_fault fault = sim_call(client, what, true);
     sim_crash_if(client, fault, FAULT_CRASH_BEFORE);
@@ -78,7 +78,7 @@ static enum store_reply hot_apply(void *self, struct hot_batch *batches, size_t 
         return (void)ll_fail(err, LL_RETRY, "redis is down"), STORE_DOWN;
     for (size_t i = 0; i < count; i++) {
         batches[i].reply = apply_one(client, &batches[i]);
-        sim_say(client->world, "%d redis apply p%d e%lld [%lld,%lld) -> %d", client->number, batches[i].partition,
+        seed_say(&client->world->seed, "%d redis apply p%d e%lld [%lld,%lld) -> %d", client->number, batches[i].partition,
                 (long long)batches[i].epoch, (long long)batches[i].first, (long long)batches[i].next,
                 batches[i].reply);
     }

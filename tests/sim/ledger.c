@@ -14,7 +14,7 @@ static struct sim_table *table_of(struct sim_client *client, int32_t partition)
 static enum sim_fault call(struct sim_client *client, const char *what, bool writes)
 {
     struct sim_world *world = client->world;
-    if (world->step < world->postgres_down_until)
+    if (world->seed.step < world->postgres_down_until)
         return FAULT_DROP;
     enum sim_fault fault = sim_call(client, what, writes);
     sim_crash_if(client, fault, FAULT_CRASH_BEFORE);
@@ -39,7 +39,7 @@ static enum store_reply ledger_claim_partition(void *self, int32_t partition, in
         *table = (struct sim_table){ .exists = true, .clock_ms = INT64_MIN };
     table->epoch = table->epoch + 1 > wall_ms ? table->epoch + 1 : wall_ms;
     sim_postgres_remember(client->world);
-    sim_say(client->world, "%d claims p%d e%lld at %lld", client->number, partition, (long long)table->epoch,
+    seed_say(&client->world->seed, "%d claims p%d e%lld at %lld", client->number, partition, (long long)table->epoch,
             (long long)table->next);
     sim_crash_if(client, fault, FAULT_CRASH_AFTER);
     if (fault == FAULT_LOST || fault == FAULT_LATE)
@@ -228,10 +228,10 @@ static enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts
 {
     struct sim_client *client = self;
     struct sim_world *world = client->world;
-    if (world->step < world->postgres_down_until)
+    if (world->seed.step < world->postgres_down_until)
         return down(err);
     struct sim_flush *flush = &client->flush;
-    *flush = (struct sim_flush){ .waiting = true, .count = count, .half = 1 + sim_random(world, (uint32_t)count) };
+    *flush = (struct sim_flush){ .waiting = true, .count = count, .half = 1 + seed_random(&world->seed, (uint32_t)count) };
     for (size_t i = 0; i < count; i++) {
         const struct ledger_part *part = &parts[i];
         flush->parts[i] = *part;
@@ -264,7 +264,7 @@ static void change_account(struct sim_world *world, struct sim_table *table, con
         if (strcmp(table->accounts[i].customer, change->customer) == 0)
             account = &table->accounts[i];
     if ((account != NULL) != known)
-        sim_bad(world, "account %s: known=%d, but it is%s there", change->customer, known, account == NULL ? " not" : "");
+        seed_bad(&world->seed, "account %s: known=%d, but it is%s there", change->customer, known, account == NULL ? " not" : "");
     if (account == NULL) {
         account = &table->accounts[table->account_count++];
         *account = (struct sim_account){ 0 };
@@ -283,7 +283,7 @@ static void commit_part(struct sim_world *world, struct sim_table *table, const 
         const struct sim_row *row = flush->rows[i][j];
         for (size_t k = 0; k < table->row_count; k++)
             if (table->rows[k]->offset == row->offset && table->rows[k]->seq == row->seq)
-                sim_bad(world, "primary key: p%d offset %lld seq %d", part->partition, (long long)row->offset, row->seq);
+                seed_bad(&world->seed, "primary key: p%d offset %lld seq %d", part->partition, (long long)row->offset, row->seq);
         assert(table->row_count < SIM_ROWS_MAX);
         table->rows[table->row_count++] = row;
     }
@@ -296,7 +296,7 @@ static void commit_part(struct sim_world *world, struct sim_table *table, const 
         while (at < table->held_count && table->held[at]->record.event_offset != flush->released[i][j])
             at++;
         if (at == table->held_count) {
-            sim_bad(world, "released %lld was not held", (long long)flush->released[i][j]);
+            seed_bad(&world->seed, "released %lld was not held", (long long)flush->released[i][j]);
             continue;
         }
         memmove(&table->held[at], &table->held[at + 1], (table->held_count - at - 1) * sizeof table->held[0]);
@@ -325,7 +325,7 @@ enum store_reply sim_postgres_commit(struct sim_world *world, struct sim_flush *
     for (size_t i = flush->first; i < flush->count && reply == STORE_OK; i++) {
         struct sim_table *table = &world->postgres.tables[flush->parts[i].partition];
         commit_part(world, table, flush, i);
-        sim_say(world, "  postgres p%d e%lld [%lld,%lld) rows %zu", flush->parts[i].partition,
+        seed_say(&world->seed, "  postgres p%d e%lld [%lld,%lld) rows %zu", flush->parts[i].partition,
                 (long long)flush->parts[i].epoch, (long long)flush->parts[i].first_offset,
                 (long long)flush->parts[i].next_offset, flush->row_count[i]);
     }
@@ -352,7 +352,7 @@ static enum store_reply lane_end(struct sim_client *client, struct sim_flush *fl
     if (fault == FAULT_LATE && world->late_count < SIM_LATE_MAX) {
         struct sim_flush *copy = malloc(sizeof *copy);
         *copy = *flush;
-        world->late[world->late_count].at_step = world->step + 1 + sim_random(world, 30);
+        world->late[world->late_count].at_step = world->seed.step + 1 + seed_random(&world->seed, 30);
         world->late[world->late_count].client = client->number;
         world->late[world->late_count++].flush = copy;
     }
@@ -377,10 +377,10 @@ static enum store_reply ledger_flush_poll(void *self, int timeout_ms, struct ll_
     struct sim_flush *flush = &client->flush;
     assert(flush->waiting);
     world->now_ms++;
-    if (sim_random(world, 3) == 0)
+    if (seed_random(&world->seed, 3) == 0)
         return STORE_BUSY;
     flush->waiting = false;
-    if (world->step < world->postgres_down_until)
+    if (world->seed.step < world->postgres_down_until)
         return down(err);
     if (flush->half == flush->count)
         return lane_end(client, flush, err);
@@ -403,7 +403,7 @@ static void ledger_flush_abandon(void *self)
     if (!client->flush.waiting)
         return;
     /* Sent, and perhaps still carried out. */
-    if (sim_random(world, 2) == 0)
+    if (seed_random(&world->seed, 2) == 0)
         sim_postgres_commit(world, &client->flush);
     client->flush.waiting = false;
 }

@@ -1,8 +1,10 @@
 /*
- * lens-sim [--validate] [--seeds N] [--first S] [--faults N] [--bug NAME] [--shrink] [--trace] [--cut TEXT]: runs the loops of
- * accrue and of the relay in a simulated world, or with --validate that of validate in another. A failing seed is printed; with --seeds 1 --first SEED --trace it shows what happened, with
- * --shrink it is shortened first, and the cut that is printed then runs the short one again.
+ * lens-sim [--validate | --segment] [--seeds N] [--first S] [--faults N] [--bug NAME] [--shrink] [--trace] [--cut TEXT]: runs
+ * the loops of accrue and of the relay in a simulated world, or that of validate or of segment in another. A failing seed is
+ * printed; with --seeds 1 --first SEED --trace it shows what happened, with --shrink it is shortened first, and the cut that is
+ * printed then runs the short one again.
  */
+#include "tests/sim/seg.h"
 #include "tests/sim/valid.h"
 #include "tests/sim/world.h"
 
@@ -13,40 +15,43 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum kind { ACCRUE, VALIDATE, SEGMENT, KINDS };
+
+static const struct kind_fact {
+    const char *option;
+    const char *const *bugs;
+    int bug_count;
+} kinds[KINDS] = { [ACCRUE] = { "", sim_bug_names, BUGS },
+                   [VALIDATE] = { " --validate", valid_bug_names, VALID_BUGS },
+                   [SEGMENT] = { " --segment", seg_bug_names, SEG_BUGS } };
+
 struct options {
     long long seeds, first;
     int faults;
     int bug; /* of the world */
-    bool validate, trace, shrink;
+    enum kind kind;
+    bool trace, shrink;
     struct sim_cut cut;
 };
 
 /* Its name says which world it is planted in. */
 static bool find_bug(const char *name, struct options *ret)
 {
-    for (int i = 0; i < BUGS; i++)
-        if (strcmp(sim_bug_names[i], name) == 0) {
-            ret->bug = i;
-            return true;
-        }
-    for (int i = 0; i < VALID_BUGS; i++)
-        if (strcmp(valid_bug_names[i], name) == 0) {
-            ret->bug = i;
-            ret->validate = true;
-            return true;
-        }
+    for (enum kind kind = 0; kind < KINDS; kind++)
+        for (int i = 0; i < kinds[kind].bug_count; i++)
+            if (strcmp(kinds[kind].bugs[i], name) == 0) {
+                ret->bug = i;
+                ret->kind = kind;
+                return true;
+            }
     fprintf(stderr, "no such bug: %s\n", name);
     return false;
-}
-
-static const char *bug_name(const struct options *options)
-{
-    return options->validate ? valid_bug_names[options->bug] : sim_bug_names[options->bug];
 }
 
 static bool parse(int argc, char **argv, struct options *ret)
 {
     static const struct option options[] = { { "validate", no_argument, NULL, 'v' },
+                                             { "segment", no_argument, NULL, 'g' },
                                              { "seeds", required_argument, NULL, 'n' },
                                              { "first", required_argument, NULL, 's' },
                                              { "faults", required_argument, NULL, 'f' },
@@ -65,7 +70,8 @@ static bool parse(int argc, char **argv, struct options *ret)
             if (!find_bug(optarg, ret))
                 return false;
             break;
-        case 'v': ret->validate = true; break;
+        case 'v': ret->kind = VALIDATE; break;
+        case 'g': ret->kind = SEGMENT; break;
         case 'c':
             if (!sim_cut_parse(optarg, &ret->cut)) {
                 fprintf(stderr, "no cut: %s\n", optarg);
@@ -82,54 +88,65 @@ static bool parse(int argc, char **argv, struct options *ret)
 
 /* One of them is run. */
 struct worlds {
+    enum kind kind;
     struct sim_world *accrue;
     struct valid_world *validate;
+    struct seg_world *segment;
+    struct sim_seed *seed; /* of that one */
     char *trace;
     bool traces;
 };
 
-static void run_validate(struct worlds *worlds, const struct sim_case *run, struct sim_result *ret)
+static bool run_world(struct worlds *worlds, const struct sim_case *run)
 {
-    struct valid_world *world = worlds->validate;
-    world->trace = worlds->traces ? worlds->trace : NULL;
-    ret->good = valid_run(world, run);
-    if (ret->good && run->seed % 16 == 0) { /* now and then once more: the same seed must give the same logs */
-        uint64_t hash = world->hash;
-        ret->good = valid_run(world, run);
-        if (ret->good && world->hash != hash) {
-            valid_bad(world, "the same seed gives other logs");
-            ret->good = false;
-        }
+    switch (worlds->kind) {
+    case VALIDATE: return valid_run(worlds->validate, run);
+    case SEGMENT: return seg_run(worlds->segment, run);
+    case ACCRUE:
+    case KINDS: break;
     }
-    ret->bad = world->bad;
-    ret->faults = world->faults_done;
-    ret->steps = world->step;
-    ret->events = world->event_count;
-    world->trace = NULL;
+    return sim_run(worlds->accrue, run);
+}
+
+static int events_of(const struct worlds *worlds)
+{
+    int events = 0;
+    if (worlds->kind == VALIDATE)
+        return worlds->validate->event_count;
+    if (worlds->kind == SEGMENT) {
+        for (int i = 0; i < worlds->segment->row_count + worlds->segment->late_count; i++)
+            events += worlds->segment->rows[i].partition >= 0;
+        return events;
+    }
+    for (int p = 0; p < SIM_PARTITIONS; p++)
+        events += (int)worlds->accrue->logs[p].count;
+    return events;
 }
 
 static void run_one(void *arg, const struct sim_case *run, struct sim_result *ret)
 {
     struct worlds *worlds = arg;
-    struct sim_world *world = worlds->accrue;
-    if (worlds->validate != NULL) {
-        run_validate(worlds, run, ret);
-        return;
+    worlds->seed->trace = worlds->traces ? worlds->trace : NULL;
+    ret->good = run_world(worlds, run);
+    if (ret->good && worlds->kind == VALIDATE && run->seed % 16 == 0) {
+        /* now and then once more: the same seed must give the same logs */
+        uint64_t hash = worlds->validate->hash;
+        ret->good = run_world(worlds, run);
+        if (ret->good && worlds->validate->hash != hash) {
+            seed_bad(worlds->seed, "the same seed gives other logs");
+            ret->good = false;
+        }
     }
-    world->trace = worlds->traces ? worlds->trace : NULL;
-    ret->good = sim_run(world, run);
-    ret->bad = world->bad;
-    ret->faults = world->faults_done;
-    ret->steps = world->step;
-    ret->events = 0;
-    for (int p = 0; p < SIM_PARTITIONS; p++)
-        ret->events += (int)world->logs[p].count;
-    world->trace = NULL;
+    ret->bad = worlds->seed->bad;
+    ret->faults = worlds->seed->faults_done;
+    ret->steps = worlds->seed->step;
+    ret->events = events_of(worlds);
+    worlds->seed->trace = NULL;
 }
 
 static void print_trace(const struct worlds *worlds)
 {
-    fwrite(worlds->trace, 1, worlds->validate != NULL ? worlds->validate->trace_size : worlds->accrue->trace_size, stdout);
+    fwrite(worlds->trace, 1, worlds->seed->trace_size, stdout);
 }
 
 /* The same failure with as few events and faults as possible, and how to see it again. */
@@ -149,30 +166,50 @@ static void shrink(struct worlds *worlds, const struct options *options, struct 
     printf("shortened in %lld runs from %d events, %d faults, %lld steps to %d events, %d faults, %lld steps:\n%s",
            (long long)runs, before.events, before.faults, (long long)before.steps, result.events, result.faults,
            (long long)result.steps, result.bad);
-    printf("again: lens-sim%s --seeds 1 --first %llu --faults %d%s%s --cut %s --trace\n", options->validate ? " --validate" : "",
+    printf("again: lens-sim%s --seeds 1 --first %llu --faults %d%s%s --cut %s --trace\n", kinds[options->kind].option,
            (unsigned long long)failing.seed, failing.faults, options->bug != 0 ? " --bug " : "",
-           options->bug != 0 ? bug_name(options) : "", cut);
+           options->bug != 0 ? kinds[options->kind].bugs[options->bug] : "", cut);
+}
+
+static void *fresh(size_t size)
+{
+    void *memory = calloc(1, size);
+    if (memory == NULL)
+        abort();
+    return memory;
 }
 
 static void worlds_open(struct worlds *worlds, const struct options *options)
 {
-    *worlds = (struct worlds){ .traces = options->trace };
-    if (options->validate)
-        worlds->validate = calloc(1, sizeof *worlds->validate);
-    else
-        worlds->accrue = calloc(1, sizeof *worlds->accrue);
-    worlds->trace = malloc(SIM_TRACE_SIZE);
-    if ((worlds->validate == NULL && worlds->accrue == NULL) || worlds->trace == NULL)
-        abort();
+    *worlds = (struct worlds){ .kind = options->kind, .traces = options->trace };
+    switch (options->kind) {
+    case VALIDATE:
+        worlds->validate = fresh(sizeof *worlds->validate);
+        worlds->seed = &worlds->validate->seed;
+        break;
+    case SEGMENT:
+        worlds->segment = fresh(sizeof *worlds->segment);
+        worlds->seed = &worlds->segment->seed;
+        break;
+    case ACCRUE:
+    case KINDS:
+        worlds->accrue = fresh(sizeof *worlds->accrue);
+        worlds->seed = &worlds->accrue->seed;
+        break;
+    }
+    worlds->trace = fresh(SIM_TRACE_SIZE);
 }
 
 static void worlds_close(struct worlds *worlds)
 {
     if (worlds->validate != NULL)
         valid_world_done(worlds->validate);
-    else
+    if (worlds->segment != NULL)
+        seg_world_done(worlds->segment);
+    if (worlds->accrue != NULL)
         sim_world_done(worlds->accrue);
     free(worlds->validate);
+    free(worlds->segment);
     free(worlds->accrue);
     free(worlds->trace);
 }
@@ -208,7 +245,7 @@ int main(int argc, char **argv)
             break;
     }
     if (options.bug != 0)
-        printf("bug %s: %s %lld seeds\n", bug_name(&options), failed > 0 ? "found within" : "NOT found in",
+        printf("bug %s: %s %lld seeds\n", kinds[options.kind].bugs[options.bug], failed > 0 ? "found within" : "NOT found in",
                failed > 0 ? first_failed - options.first + 1 : options.seeds);
     else
         printf("%lld seeds, %lld faults, %lld steps, %lld failed\n", options.seeds, faults_done, steps, failed);

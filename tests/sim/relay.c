@@ -13,20 +13,20 @@ static void pause_within(struct sim_relay *relay)
 {
     struct sim_world *world = relay->world;
     jmp_buf kept;
-    int64_t steps = 1 + sim_random(world, 200);
-    sim_say(world, "!! relay %d pauses for %lld steps", relay->number, (long long)steps);
+    int64_t steps = 1 + seed_random(&world->seed, 200);
+    seed_say(&world->seed, "!! relay %d pauses for %lld steps", relay->number, (long long)steps);
     memcpy(&kept, &world->relay_crash, sizeof kept);
     world->is_nested = true;
     relay->asleep_until = INT64_MAX;
-    if (sim_random(world, 2) == 0) /* its session is over, or its name is started again */
-        sim_relay_fault(world, 1 + sim_random(world, 3));
+    if (seed_random(&world->seed, 2) == 0) /* its session is over, or its name is started again */
+        sim_relay_fault(world, 1 + seed_random(&world->seed, 3));
     for (int64_t i = 0; i < steps && relay->alive; i++)
         sim_step(world);
     relay->asleep_until = 0;
     world->is_nested = false;
     world->running_relay = relay;
     memcpy(&world->relay_crash, &kept, sizeof kept);
-    sim_say(world, "   relay %d wakes", relay->number);
+    seed_say(&world->seed, "   relay %d wakes", relay->number);
     if (!relay->alive) /* killed while it was paused */
         longjmp(world->relay_crash, 1);
 }
@@ -34,19 +34,19 @@ static void pause_within(struct sim_relay *relay)
 enum sim_fault sim_relay_call(struct sim_relay *relay, const char *what, bool writes)
 {
     struct sim_world *world = relay->world;
-    world->now_ms += sim_random(world, 3);
-    if (!sim_fault_due(world))
+    world->now_ms += seed_random(&world->seed, 3);
+    if (!seed_fault_due(&world->seed))
         return FAULT_NONE;
     static const enum sim_fault writing[] = { FAULT_CRASH_BEFORE, FAULT_CRASH_AFTER, FAULT_LOST, FAULT_DROP, FAULT_LATE };
     static const enum sim_fault reading[] = { FAULT_CRASH_BEFORE, FAULT_DROP };
     static const char *const names[] = { "none", "crash before", "crash after", "lost reply", "dropped", "late" };
-    if (!world->is_nested && sim_random(world, 3) == 0) {
-        sim_say(world, "!! relay %d at %s:", relay->number, what);
+    if (!world->is_nested && seed_random(&world->seed, 3) == 0) {
+        seed_say(&world->seed, "!! relay %d at %s:", relay->number, what);
         pause_within(relay);
         return FAULT_NONE;
     }
-    enum sim_fault fault = writes ? writing[sim_random(world, 5)] : reading[sim_random(world, 2)];
-    sim_say(world, "!! relay %d %s: %s", relay->number, what, names[fault]);
+    enum sim_fault fault = writes ? writing[seed_random(&world->seed, 5)] : reading[seed_random(&world->seed, 2)];
+    seed_say(&world->seed, "!! relay %d %s: %s", relay->number, what, names[fault]);
     return fault;
 }
 
@@ -70,7 +70,7 @@ static enum bus_event change(struct sim_relay *relay)
 {
     relay->changed_count = 0;
     if (relay->has_assignment) { /* eager: everything goes first */
-        relay->changed_lost = sim_random(relay->world, 2) == 0;
+        relay->changed_lost = seed_random(&relay->world->seed, 2) == 0;
         memset(relay->told, 0, sizeof relay->told);
         relay->has_assignment = false;
         return BUS_REVOKED;
@@ -91,7 +91,7 @@ static enum bus_event bus_poll(void *self, int timeout_ms, struct bus_record *re
     struct sim_relay *relay = self;
     struct sim_world *world = relay->world;
     world->now_ms += timeout_ms > 0 ? timeout_ms : 1;
-    if (world->step < relay->notices_at)
+    if (world->seed.step < relay->notices_at)
         return BUS_NONE;
     if (world->broker.member[relay->instance] != relay->number) {
         ll_fail(err, LL_FATAL, "fenced instance");
@@ -183,7 +183,7 @@ static enum ll_status find_end(void *arg, int32_t partition, int64_t *ret_progre
 static bool postgres_answers(struct sim_relay *relay, const char *what, struct ll_err *err)
 {
     enum sim_fault fault = FAULT_DROP;
-    if (relay->world->step >= relay->world->postgres_down_until)
+    if (relay->world->seed.step >= relay->world->postgres_down_until)
         fault = sim_relay_call(relay, what, false);
     sim_relay_crash_if(relay, fault, FAULT_CRASH_BEFORE);
     if (fault == FAULT_NONE)
@@ -295,7 +295,7 @@ static struct sim_relay *spawn(struct sim_world *world, int instance)
         .arg = relay,
     };
     relay_init(&relay->relay, &needs);
-    sim_say(world, "relay %d starts as instance %d", relay->number, instance);
+    seed_say(&world->seed, "relay %d starts as instance %d", relay->number, instance);
     return relay;
 }
 
@@ -307,7 +307,7 @@ static void rebalance(struct sim_world *world, int partition, int instance)
     broker->generation++;
     for (int i = 0; i < world->relay_count; i++)
         if (world->relays[i]->instance != instance)
-            world->relays[i]->notices_at = world->step + sim_random(world, 40);
+            world->relays[i]->notices_at = world->seed.step + seed_random(&world->seed, 40);
 }
 
 static int member_of(struct sim_world *world, int partition)
@@ -323,17 +323,17 @@ const char *const sim_relay_faults[SIM_RELAY_FAULTS] = {
 void sim_relay_fault(struct sim_world *world, uint32_t which)
 {
     struct sim_broker *broker = &world->broker;
-    int partition = (int)sim_random(world, SIM_PARTITIONS);
+    int partition = (int)seed_random(&world->seed, SIM_PARTITIONS);
     struct sim_relay *relay = world->relays[member_of(world, partition)];
     if (relay->asleep_until != INT64_MAX && which <= 2 && which >= 1)
-        relay->asleep_until = world->step + 1 + sim_random(world, 200);
+        relay->asleep_until = world->seed.step + 1 + seed_random(&world->seed, 200);
     switch (which) {
     case 0:
         relay->alive = false;
         spawn(world, relay->instance);
         break;
     case 1: /* the old one hears of it later, if at all */
-        relay->notices_at = world->step + sim_random(world, 250);
+        relay->notices_at = world->seed.step + seed_random(&world->seed, 250);
         if (spawn(world, relay->instance) == NULL)
             relay->asleep_until = 0;
         break;
@@ -360,7 +360,7 @@ void sim_relay_fault(struct sim_world *world, uint32_t which)
 static void replace(struct sim_world *world, const struct sim_relay *dead)
 {
     if (world->broker.member[dead->instance] == dead->number && spawn(world, dead->instance) == NULL)
-        sim_bad(world, "too many relays died");
+        seed_bad(&world->seed, "too many relays died");
 }
 
 void sim_relay_step(struct sim_world *world, struct sim_relay *relay)
@@ -375,15 +375,15 @@ void sim_relay_step(struct sim_world *world, struct sim_relay *relay)
         return;
     relay->alive = false;
     if (world->broker.member[relay->instance] == relay->number)
-        sim_bad(world, "relay %d stops: %s", relay->number, err.text);
+        seed_bad(&world->seed, "relay %d stops: %s", relay->number, err.text);
 }
 
 void sim_relays_open(struct sim_world *world)
 {
     struct sim_broker *broker = &world->broker;
-    world->config.relay.poll_ms = 1 + sim_random(world, 10);
-    world->config.relay.slice_rows = 1 + sim_random(world, 4);
-    broker->instance_count = 1 + (int)sim_random(world, 2);
+    world->config.relay.poll_ms = 1 + seed_random(&world->seed, 10);
+    world->config.relay.slice_rows = 1 + seed_random(&world->seed, 4);
+    broker->instance_count = 1 + (int)seed_random(&world->seed, 2);
     for (int p = 0; p < SIM_PARTITIONS; p++) {
         broker->progress[p] = -1;
         broker->owner[p] = p % broker->instance_count;
@@ -416,7 +416,7 @@ bool sim_relays_quiet(const struct sim_world *world)
         if (progress_of(world, p) != world->logs[p].end)
             return false;
     for (int i = 0; i < world->relay_count; i++)
-        if (world->relays[i]->alive && world->relays[i]->asleep_until > world->step)
+        if (world->relays[i]->alive && world->relays[i]->asleep_until > world->seed.step)
             return false;
     for (int i = 0; i < world->broker.txn_count; i++)
         if (world->broker.txns[i].state == TXN_OPEN)
@@ -469,32 +469,32 @@ static void check_partition(struct sim_world *world, int32_t partition)
         if (have->partition != partition || broker->txns[have->txn].state != TXN_COMMITTED)
             continue;
         if (have->offset < last.offset || (have->offset == last.offset && have->seq <= last.seq))
-            sim_bad(world, "p%d: %c %lld.%d is relayed behind %lld.%d", partition, have->kind, (long long)have->offset,
+            seed_bad(&world->seed, "p%d: %c %lld.%d is relayed behind %lld.%d", partition, have->kind, (long long)have->offset,
                     have->seq, (long long)last.offset, last.seq);
         if (have->kind != 'T' && have->offset == last.offset && last.kind != 'T' && have->txn != last.txn)
-            sim_bad(world, "p%d: the rows of offset %lld lie in two transactions", partition, (long long)have->offset);
+            seed_bad(&world->seed, "p%d: the rows of offset %lld lie in two transactions", partition, (long long)have->offset);
         last = *have;
         if (have->kind == 'T') {
             ticks++;
             if (have->points != clock_at(&world->logs[partition], have->offset + 1) || have->seq != RELAY_TICK_SEQ)
-                sim_bad(world, "p%d: a tick says %lld at %lld", partition, (long long)have->points,
+                seed_bad(&world->seed, "p%d: a tick says %lld at %lld", partition, (long long)have->points,
                         (long long)have->offset);
             continue;
         }
         if (!row_at(table, &row, &dead, &want))
-            sim_bad(world, "p%d: %c %lld.%d %s is relayed and not in postgres", partition, have->kind,
+            seed_bad(&world->seed, "p%d: %c %lld.%d %s is relayed and not in postgres", partition, have->kind,
                     (long long)have->offset, have->seq, have->id);
         else if (want.kind != have->kind || want.offset != have->offset || want.seq != have->seq ||
                  want.points != have->points || strcmp(want.id, have->id) != 0)
-            sim_bad(world, "p%d: %c %lld.%d %s %+lld expected in the topics, found %c %lld.%d %s %+lld", partition, want.kind,
+            seed_bad(&world->seed, "p%d: %c %lld.%d %s %+lld expected in the topics, found %c %lld.%d %s %+lld", partition, want.kind,
                     (long long)want.offset, want.seq, want.id, (long long)want.points, have->kind,
                     (long long)have->offset, have->seq, have->id, (long long)have->points);
     }
     if (row_at(table, &row, &dead, &want))
-        sim_bad(world, "p%d: %c %lld.%d %s was not relayed", partition, want.kind, (long long)want.offset, want.seq,
+        seed_bad(&world->seed, "p%d: %c %lld.%d %s was not relayed", partition, want.kind, (long long)want.offset, want.seq,
                 want.id);
     if (ticks == 0)
-        sim_bad(world, "p%d: no tick was relayed", partition);
+        seed_bad(&world->seed, "p%d: no tick was relayed", partition);
 }
 
 void sim_check_relayed(struct sim_world *world)

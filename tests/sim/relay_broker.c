@@ -18,7 +18,7 @@ bool sim_txn_end(struct sim_world *world, int txn, enum sim_txn_state state)
     for (int p = 0; p < SIM_PARTITIONS && state == TXN_COMMITTED; p++)
         if (ended->progress[p] >= 0)
             world->broker.progress[p] = ended->progress[p];
-    sim_say(world, "  txn %d %s, progress %lld %lld", txn, state == TXN_COMMITTED ? "committed" : "aborted",
+    seed_say(&world->seed, "  txn %d %s, progress %lld %lld", txn, state == TXN_COMMITTED ? "committed" : "aborted",
             (long long)world->broker.progress[0], (long long)world->broker.progress[1]);
     return true;
 }
@@ -34,10 +34,10 @@ static void deliver_late(struct sim_world *world, int64_t until_step)
 
 void sim_txns_expire(struct sim_world *world)
 {
-    deliver_late(world, world->step);
+    deliver_late(world, world->seed.step);
     for (int i = 0; i < world->broker.txn_count; i++) {
         struct sim_txn *txn = &world->broker.txns[i];
-        if (txn->state != TXN_OPEN || world->step - txn->begun_at <= TXN_STEPS_MAX)
+        if (txn->state != TXN_OPEN || world->seed.step - txn->begun_at <= TXN_STEPS_MAX)
             continue;
         world->broker.epoch[txn->instance]++; /* its producer is fenced */
         sim_txn_end(world, i, TXN_ABORTED);
@@ -72,7 +72,7 @@ static struct sim_txn *need_txn(struct sim_relay *relay)
         relay->txn = broker->txn_count++;
         broker->txns[relay->txn] = (struct sim_txn){ .instance = relay->instance,
                                                      .epoch = relay->epoch,
-                                                     .begun_at = relay->world->step,
+                                                     .begun_at = relay->world->seed.step,
                                                      .progress = { -1, -1 } };
     }
     return &broker->txns[relay->txn];
@@ -134,7 +134,7 @@ static enum ll_status producer_send(void *self, const struct bus_out *out, struc
     assert(broker->record_count < SIM_RELAYED_MAX);
     struct sim_relayed *record = &broker->records[broker->record_count++];
     read_record(relay, out, record);
-    sim_say(relay->world, "  relay %d sends %c p%d %lld.%d %s in txn %d", relay->number, record->kind, record->partition,
+    seed_say(&relay->world->seed, "  relay %d sends %c p%d %lld.%d %s in txn %d", relay->number, record->kind, record->partition,
             (long long)record->offset, record->seq, record->id, relay->txn);
     return LL_OK;
 }
@@ -200,7 +200,7 @@ static enum ll_status producer_commit(void *self, struct ll_err *err)
         return fatal(relay, "commit: no answer", err);
     if (fault == FAULT_LATE) { /* it comes when it comes, unless an init or the time-out ends the transaction before */
         size_t at = world->late_commit_count++ % SIM_LATE_MAX;
-        world->late_commits[at].at_step = relay->txn < 0 ? 0 : world->step + 1 + sim_random(world, 30);
+        world->late_commits[at].at_step = relay->txn < 0 ? 0 : world->seed.step + 1 + seed_random(&world->seed, 30);
         world->late_commits[at].txn = relay->txn;
         return fatal(relay, "commit: on its way", err);
     }
@@ -238,7 +238,7 @@ enum ll_status sim_producer_open(void *arg, struct bus_producer *ret, struct ll_
         relay->has_peeked = true;
     }
     enum sim_fault fault = sim_relay_call(relay, "kafka init", true);
-    if (sim_random(relay->world, 2) == 0) /* what is on its way may be faster */
+    if (seed_random(&relay->world->seed, 2) == 0) /* what is on its way may be faster */
         deliver_late(relay->world, INT64_MAX);
     sim_relay_crash_if(relay, fault, FAULT_CRASH_BEFORE);
     if (fault == FAULT_DROP)
@@ -249,7 +249,7 @@ enum ll_status sim_producer_open(void *arg, struct bus_producer *ret, struct ll_
     relay->epoch = ++broker->epoch[relay->instance];
     relay->is_dead = false;
     relay->txn = -1;
-    sim_say(relay->world, "relay %d opens instance %d epoch %d", relay->number, relay->instance, relay->epoch);
+    seed_say(&relay->world->seed, "relay %d opens instance %d epoch %d", relay->number, relay->instance, relay->epoch);
     sim_relay_crash_if(relay, fault, FAULT_CRASH_AFTER);
     if (fault == FAULT_LOST || fault == FAULT_LATE)
         return ll_fail(err, LL_RETRY, "init: reply lost");

@@ -1,6 +1,5 @@
 #include "tests/sim/world.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,42 +22,6 @@ const char *const sim_bug_names[BUGS] = {
     [BUG_RELAY_UNFENCED] = "relay-unfenced",
     [BUG_RELAY_CUT] = "relay-cut",
 };
-
-/* splitmix64 */
-uint32_t sim_random(struct sim_world *world, uint32_t below)
-{
-    uint64_t z = world->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 33) % below;
-}
-
-void sim_say(struct sim_world *world, const char *format, ...)
-{
-    if (world->trace == NULL || world->trace_size + 256 > SIM_TRACE_SIZE)
-        return;
-    char *to = world->trace + world->trace_size;
-    int size = snprintf(to, 16, "%5lld ", (long long)world->step);
-    va_list arguments;
-    va_start(arguments, format);
-    size += vsnprintf(to + size, 200, format, arguments);
-    va_end(arguments);
-    size = size > 220 ? 220 : size;
-    to[size] = '\n';
-    world->trace_size += (size_t)size + 1;
-}
-
-void sim_bad(struct sim_world *world, const char *format, ...)
-{
-    size_t at = strlen(world->bad);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(world->bad + at, sizeof world->bad - at, format, arguments);
-    va_end(arguments);
-    at = strlen(world->bad);
-    if (at + 2 < sizeof world->bad)
-        memcpy(world->bad + at, "\n", 2);
-}
 
 /* ---- clock, history, faults at calls ---- */
 
@@ -88,29 +51,17 @@ void sim_redis_remember(struct sim_world *world)
         world->redis_history[world->redis_history_count++] = world->redis;
 }
 
-bool sim_fault_due(struct sim_world *world)
-{
-    if (world->faults_left == 0 || sim_random(world, 1000) >= (uint32_t)world->fault_per_mille)
-        return false;
-    world->faults_left--;
-    int number = world->faults_due++;
-    if (number < SIM_CUT_FAULTS_MAX && world->cut.faults[number])
-        return false;
-    world->faults_done++;
-    return true;
-}
-
 enum sim_fault sim_call(struct sim_client *client, const char *what, bool writes)
 {
     struct sim_world *world = client->world;
-    world->now_ms += sim_random(world, 3);
-    if (!sim_fault_due(world))
+    world->now_ms += seed_random(&world->seed, 3);
+    if (!seed_fault_due(&world->seed))
         return FAULT_NONE;
     static const enum sim_fault writing[] = { FAULT_CRASH_BEFORE, FAULT_CRASH_AFTER, FAULT_LOST, FAULT_DROP, FAULT_LATE };
     static const enum sim_fault reading[] = { FAULT_CRASH_BEFORE, FAULT_DROP };
-    enum sim_fault fault = writes ? writing[sim_random(world, 5)] : reading[sim_random(world, 2)];
+    enum sim_fault fault = writes ? writing[seed_random(&world->seed, 5)] : reading[seed_random(&world->seed, 2)];
     static const char *const names[] = { "none", "crash before", "crash after", "lost reply", "dropped", "late" };
-    sim_say(world, "!! %d %s: %s", client->number, what, names[fault]);
+    seed_say(&world->seed, "!! %d %s: %s", client->number, what, names[fault]);
     return fault;
 }
 
@@ -134,7 +85,7 @@ static struct sim_client *spawn(struct sim_world *world)
     client->world = world;
     client->number = world->client_count;
     client->alive = true;
-    client->notices_at = world->step;
+    client->notices_at = world->seed.step;
     world->clients[world->client_count++] = client;
     accrue_init(&client->accrue, &world->config, NULL, sim_bus(client), sim_ledger(client), sim_hot(client),
                 sim_clock(world), world->codec, world->calendar);
@@ -151,15 +102,15 @@ static void replace(struct sim_world *world, int dead, int64_t notice_steps)
             sim_assign(world, p, client->number, notice_steps);
 }
 
-static int random_owner(struct sim_world *world) { return world->owner[sim_random(world, SIM_PARTITIONS)]; }
+static int random_owner(struct sim_world *world) { return world->owner[seed_random(&world->seed, SIM_PARTITIONS)]; }
 
 static void world_fault(struct sim_world *world)
 {
     static const char *const names[] = { "kill",      "pause and replace", "rebalance", "wipe redis", "redis back one",
                                          "redis far back", "postgres back one", "postgres far back", "postgres down",
                                          "redis down", "time passes" };
-    uint32_t count = sizeof names / sizeof names[0], kind = sim_random(world, count + SIM_RELAY_FAULTS);
-    sim_say(world, "!! %s", kind < count ? names[kind] : sim_relay_faults[kind - count]);
+    uint32_t count = sizeof names / sizeof names[0], kind = seed_random(&world->seed, count + SIM_RELAY_FAULTS);
+    seed_say(&world->seed, "!! %s", kind < count ? names[kind] : sim_relay_faults[kind - count]);
     if (kind >= count) {
         sim_relay_fault(world, kind - count);
         return;
@@ -171,15 +122,15 @@ static void world_fault(struct sim_world *world)
         replace(world, client, 0);
         break;
     case 1: {
-        int64_t steps = 1 + sim_random(world, 200);
-        world->clients[client]->asleep_until = world->step + steps;
-        replace(world, client, steps + sim_random(world, 20));
+        int64_t steps = 1 + seed_random(&world->seed, 200);
+        world->clients[client]->asleep_until = world->seed.step + steps;
+        replace(world, client, steps + seed_random(&world->seed, 20));
         break;
     }
     case 2: {
         struct sim_client *joined = spawn(world);
         if (joined != NULL)
-            sim_assign(world, (int32_t)sim_random(world, SIM_PARTITIONS), joined->number, sim_random(world, 20));
+            sim_assign(world, (int32_t)seed_random(&world->seed, SIM_PARTITIONS), joined->number, seed_random(&world->seed, 20));
         break;
     }
     case 3:
@@ -202,10 +153,10 @@ static void world_fault(struct sim_world *world)
         sim_postgres_remember(world);
         break;
     case 8:
-        world->postgres_down_until = world->step + 1 + sim_random(world, 100);
+        world->postgres_down_until = world->seed.step + 1 + seed_random(&world->seed, 100);
         break;
     case 9:
-        world->redis_down_until = world->step + 1 + sim_random(world, 100);
+        world->redis_down_until = world->seed.step + 1 + seed_random(&world->seed, 100);
         break;
     default:
         world->now_ms += world->config.accrue.hold_ms * 2;
@@ -218,10 +169,10 @@ static void world_fault(struct sim_world *world)
 static void late_arrivals(struct sim_world *world)
 {
     for (size_t i = world->late_count; i-- > 0;) {
-        if (world->late[i].at_step > world->step)
+        if (world->late[i].at_step > world->seed.step)
             continue;
         enum store_reply reply = sim_postgres_commit(world, world->late[i].flush);
-        sim_say(world, "  late flush of %d -> %d", world->late[i].client, reply);
+        seed_say(&world->seed, "  late flush of %d -> %d", world->late[i].client, reply);
         free(world->late[i].flush);
         world->late[i] = world->late[--world->late_count];
     }
@@ -246,29 +197,29 @@ static void client_step(struct sim_world *world, struct sim_client *client)
     }
     plant_before_step(client);
     if (accrue_step(&client->accrue, &err) == LL_FATAL) {
-        sim_bad(world, "%d stops: %s", client->number, err.text);
+        seed_bad(&world->seed, "%d stops: %s", client->number, err.text);
         client->alive = false;
     }
 }
 
 void sim_step(struct sim_world *world)
 {
-    world->step++;
+    world->seed.step++;
     world->now_ms++;
     late_arrivals(world);
     sim_txns_expire(world);
-    if (sim_fault_due(world))
+    if (seed_fault_due(&world->seed))
         world_fault(world);
     int ready[SIM_CLIENTS_MAX + SIM_RELAYS_MAX], count = 0;
     for (int i = 0; i < world->client_count; i++)
-        if (world->clients[i]->alive && world->clients[i]->asleep_until <= world->step)
+        if (world->clients[i]->alive && world->clients[i]->asleep_until <= world->seed.step)
             ready[count++] = i;
     for (int i = 0; i < world->relay_count; i++)
-        if (world->relays[i]->alive && world->relays[i]->asleep_until <= world->step)
+        if (world->relays[i]->alive && world->relays[i]->asleep_until <= world->seed.step)
             ready[count++] = SIM_CLIENTS_MAX + i;
     if (count == 0)
         return;
-    int chosen = ready[sim_random(world, (uint32_t)count)];
+    int chosen = ready[seed_random(&world->seed, (uint32_t)count)];
     if (chosen < SIM_CLIENTS_MAX)
         client_step(world, world->clients[chosen]);
     else
@@ -285,7 +236,7 @@ static bool is_quiet(const struct sim_world *world)
             return false;
     }
     for (int i = 0; i < world->client_count; i++)
-        if (world->clients[i]->alive && world->clients[i]->asleep_until > world->step)
+        if (world->clients[i]->alive && world->clients[i]->asleep_until > world->seed.step)
             return false;
     return world->late_count == 0 && sim_relays_quiet(world);
 }
@@ -295,20 +246,21 @@ static bool is_quiet(const struct sim_world *world)
 static void world_open(struct sim_world *world, const struct sim_case *run)
 {
     struct ll_err err;
-    world->random = run->seed * 0x2545f4914f6cdd1du + 12345;
+    world->seed.random = run->seed * 0x2545f4914f6cdd1du + 12345;
     world->bug = (enum sim_bug)run->bug;
-    world->cut = run->cut;
+    world->seed.cut = run->cut;
     config_defaults(&world->config);
-    world->config.accrue.batch_events = 1 + sim_random(world, 6);
+    world->config.accrue.batch_events = 1 + seed_random(&world->seed, 6);
     world->config.accrue.batch_ms = 1000;
-    world->config.accrue.flush_ms = 5 + sim_random(world, 40);
-    world->config.accrue.flush_events = 1 + sim_random(world, 12);
+    world->config.accrue.flush_ms = 5 + seed_random(&world->seed, 40);
+    world->config.accrue.flush_events = 1 + seed_random(&world->seed, 12);
     world->config.accrue.hold_ms = 5000;
-    world->config.accrue.dedupe_events = sim_random(world, 2) == 0 ? 1000000 : 1 + sim_random(world, 4);
-    world->config.accrue.customers_max = sim_random(world, 2) == 0 ? 1000000 : 1 + sim_random(world, 2);
-    world->faults_left = run->faults == 0 ? 0 : (int)sim_random(world, (uint32_t)run->faults + 1);
+    world->config.accrue.dedupe_events = seed_random(&world->seed, 2) == 0 ? 1000000 : 1 + seed_random(&world->seed, 4);
+    world->config.accrue.customers_max = seed_random(&world->seed, 2) == 0 ? 1000000 : 1 + seed_random(&world->seed, 2);
+    world->seed.faults_left = run->faults == 0 ? 0 : (int)seed_random(&world->seed, (uint32_t)run->faults + 1);
     static const int per_mille[] = { 10, 30, 80 };
-    world->fault_per_mille = per_mille[sim_random(world, 3)];
+    world->seed.fault_odds = (uint32_t)per_mille[seed_random(&world->seed, 3)];
+    world->seed.fault_of = 1000;
     if (world->codec == NULL && codec_new(LENS_SOURCE_DIR "/schemas", NULL, &world->codec, &err) != LL_OK) {
         fprintf(stderr, "%s\n", err.text);
         exit(1);
@@ -322,11 +274,11 @@ static void world_open(struct sim_world *world, const struct sim_case *run)
         world->redis.shards[i] = (struct sim_shard){ .epoch = -1, .next = -1, .token = -1 };
     }
     sim_make_logs(world);
-    struct sim_client *first = spawn(world), *second = sim_random(world, 2) == 0 ? spawn(world) : first;
+    struct sim_client *first = spawn(world), *second = seed_random(&world->seed, 2) == 0 ? spawn(world) : first;
     for (int32_t p = 0; p < SIM_PARTITIONS; p++)
         sim_assign(world, p, (p == 0 ? first : second)->number, 0);
     sim_relays_open(world);
-    world->random ^= run->cut.schedule * 0x9e3779b97f4a7c15u;
+    world->seed.random ^= run->cut.schedule * 0x9e3779b97f4a7c15u;
 }
 
 static void run_close(struct sim_world *world)
@@ -348,14 +300,14 @@ bool sim_run(struct sim_world *world, const struct sim_case *run)
                               .postgres_history = world->postgres_history,
                               .redis_history = world->redis_history,
                               .broker.records = world->broker.records,
-                              .trace = world->trace };
+                              .seed.trace = world->seed.trace };
     memset(world, 0, sizeof *world);
     world->codec = kept.codec;
     world->calendar = kept.calendar;
     world->postgres_history = kept.postgres_history;
     world->redis_history = kept.redis_history;
     world->broker.records = kept.broker.records;
-    world->trace = kept.trace;
+    world->seed.trace = kept.seed.trace;
     if (world->postgres_history == NULL) {
         world->postgres_history = malloc(SIM_HISTORY_MAX * sizeof *world->postgres_history);
         world->redis_history = malloc(SIM_HISTORY_MAX * sizeof *world->redis_history);
@@ -365,19 +317,19 @@ bool sim_run(struct sim_world *world, const struct sim_case *run)
     int64_t quiet = 0, bound = 0;
     while (quiet < 300 && bound < SETTLE_STEPS_MAX) {
         sim_step(world);
-        if (world->bad[0] == '\0')
+        if (world->seed.bad[0] == '\0')
             sim_check_instant(world);
-        if (world->faults_left > 0 && world->step > 1500)
-            world->faults_left = 0;
-        quiet = world->faults_left == 0 && is_quiet(world) ? quiet + 1 : 0;
-        bound += world->faults_left == 0;
+        if (world->seed.faults_left > 0 && world->seed.step > 1500)
+            world->seed.faults_left = 0;
+        quiet = world->seed.faults_left == 0 && is_quiet(world) ? quiet + 1 : 0;
+        bound += world->seed.faults_left == 0;
     }
     if (bound >= SETTLE_STEPS_MAX)
-        sim_bad(world, "not quiet after %d steps", SETTLE_STEPS_MAX);
+        seed_bad(&world->seed, "not quiet after %d steps", SETTLE_STEPS_MAX);
     sim_check(world);
     sim_check_relayed(world);
     run_close(world);
-    return world->bad[0] == '\0';
+    return world->seed.bad[0] == '\0';
 }
 
 void sim_world_done(struct sim_world *world)

@@ -10,7 +10,7 @@
 #pragma once
 
 #include "consumers/validate/validate.h"
-#include "tests/sim/shrink.h"
+#include "tests/sim/seed.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -23,7 +23,6 @@ enum {
     VALID_CLIENTS_MAX = 48,
     VALID_INSTANCES = 2,
     VALID_TXNS_MAX = 3000,
-    VALID_TRACE_SIZE = SIM_TRACE_SIZE,
 };
 
 enum valid_bug {
@@ -90,7 +89,7 @@ struct valid_event {
 };
 
 struct valid_world {
-    uint64_t random;
+    struct sim_seed seed;
     enum valid_bug bug;
     struct config config;
     struct topics topics;
@@ -109,23 +108,14 @@ struct valid_world {
     int generation;
     bool joining;
     int64_t joining_until; /* step: who has not joined by then is out */
-    int64_t step, now_ms, down_until;
-    int faults_left, faults_done, faults_due, faults_of_10000;
-    struct sim_cut cut;
+    int64_t now_ms, down_until;
     jmp_buf crash;
     struct valid_client *running;
     bool is_nested;
-    char *trace;
-    size_t trace_size;
-    char bad[1024];
     uint64_t hash; /* of all that is committed, at the end */
     struct valid_memory *memory;
 };
 
-uint32_t valid_random(struct valid_world *world, uint32_t below);
-void valid_say(struct valid_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void valid_bad(struct valid_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
-bool valid_fault_due(struct valid_world *world);
 void *valid_keep(struct valid_world *world, const void *bytes, size_t size);
 
 /* valid_bus.c */

@@ -26,8 +26,8 @@ static void pause_within(struct valid_client *client)
 {
     struct valid_world *world = client->world;
     jmp_buf kept;
-    int64_t steps = 1 + valid_random(world, 150);
-    valid_say(world, "!! %d pauses for %lld steps", client->number, (long long)steps);
+    int64_t steps = 1 + seed_random(&world->seed, 150);
+    seed_say(&world->seed, "!! %d pauses for %lld steps", client->number, (long long)steps);
     memcpy(&kept, &world->crash, sizeof kept);
     world->is_nested = true;
     client->asleep_until = INT64_MAX;
@@ -37,7 +37,7 @@ static void pause_within(struct valid_client *client)
     world->is_nested = false;
     world->running = client;
     memcpy(&world->crash, &kept, sizeof kept);
-    valid_say(world, "   %d wakes", client->number);
+    seed_say(&world->seed, "   %d wakes", client->number);
     if (!client->alive)
         longjmp(world->crash, 1);
 }
@@ -46,16 +46,16 @@ static int call(struct valid_client *client, const char *what)
 {
     struct valid_world *world = client->world;
     static const char *const names[] = { "", "crash before", "crash after", "fails" };
-    world->now_ms += valid_random(world, 2);
-    if (!valid_fault_due(world))
+    world->now_ms += seed_random(&world->seed, 2);
+    if (!seed_fault_due(&world->seed))
         return FAULT_NONE;
-    int fault = 1 + (int)valid_random(world, 4);
+    int fault = 1 + (int)seed_random(&world->seed, 4);
     if (fault == 4) {
         if (!world->is_nested)
             pause_within(client);
         return FAULT_NONE;
     }
-    valid_say(world, "!! %d %s: %s", client->number, what, names[fault]);
+    seed_say(&world->seed, "!! %d %s: %s", client->number, what, names[fault]);
     if (fault == FAULT_BEFORE)
         die(client);
     return fault;
@@ -71,7 +71,7 @@ struct valid_record *valid_append(struct valid_world *world, enum topic topic, i
     if (log->records == NULL)
         abort();
     if (log->count == VALID_RECORDS_MAX) {
-        valid_bad(world, "%s is full", topic_name(topic));
+        seed_bad(&world->seed, "%s is full", topic_name(topic));
         log->count--;
     }
     if (txn >= 0)
@@ -109,7 +109,7 @@ void valid_end_txn(struct valid_world *world, int number, enum valid_state state
                 valid_append(world, (enum topic)topic, p, number)->is_marker = true;
     for (size_t i = 0; state == VALID_COMMITTED && i < txn->offset_count; i++)
         world->logs[txn->offsets[i].topic][txn->offsets[i].partition].committed = txn->offsets[i].offset;
-    valid_say(world, "   transaction %d of %d: %s", number, txn->instance, state == VALID_COMMITTED ? "committed" : "aborted");
+    seed_say(&world->seed, "   transaction %d of %d: %s", number, txn->instance, state == VALID_COMMITTED ? "committed" : "aborted");
 }
 
 static void fill(struct valid_log *log, enum topic topic, int32_t partition, int64_t offset, struct bus_record *ret)
@@ -167,7 +167,7 @@ static enum bus_event poll(void *self, int timeout_ms, struct bus_record *ret, s
     if (fault == FAULT_AFTER)
         die(client);
     world->now_ms += timeout_ms;
-    if (fault == FAULT_DROP || world->down_until > world->step) {
+    if (fault == FAULT_DROP || world->down_until > world->seed.step) {
         ll_fail(err, LL_RETRY, "no broker answers");
         return BUS_DOWN;
     }
@@ -183,7 +183,7 @@ static enum bus_event poll(void *self, int timeout_ms, struct bus_record *ret, s
     if (!client->joined) {
         if (!world->joining) { /* somebody who comes late starts it anew */
             world->joining = true;
-            world->joining_until = world->step + 60;
+            world->joining_until = world->seed.step + 60;
             for (int i = 0; i < world->client_count; i++)
                 world->clients[i]->joined = false;
         }
@@ -193,10 +193,10 @@ static enum bus_event poll(void *self, int timeout_ms, struct bus_record *ret, s
         if (world->joining)
             return BUS_NONE;
         assign(client);
-        valid_say(world, "   %d is assigned %zu in generation %d", client->number, client->assigned_count, client->generation);
+        seed_say(&world->seed, "   %d is assigned %zu in generation %d", client->number, client->assigned_count, client->generation);
         return BUS_ASSIGNED;
     }
-    for (size_t i = 0, first = valid_random(world, 32); client->flowing && i < client->assigned_count && valid_random(world, 5) > 0; i++) {
+    for (size_t i = 0, first = seed_random(&world->seed, 32); client->flowing && i < client->assigned_count && seed_random(&world->seed, 5) > 0; i++) {
         const struct bus_position *at = &client->assigned[(first + i) % client->assigned_count];
         int64_t *position = &client->position[at->topic][at->partition];
         if (*position < 0 || client->paused[at->topic][at->partition])
@@ -306,7 +306,7 @@ static bool join_txn(struct valid_client *client)
         return true;
     if (world->txn_count == VALID_TXNS_MAX)
         return false;
-    world->txns[world->txn_count] = (struct valid_txn){ .instance = client->instance, .begun_at = world->step };
+    world->txns[world->txn_count] = (struct valid_txn){ .instance = client->instance, .begun_at = world->seed.step };
     client->txn = world->txn_count++;
     return true;
 }

@@ -39,7 +39,7 @@ static bool read_valid(struct valid_world *world, const struct valid_record *rec
         return false;
     if (codec_read(world->codec, EVENT_TRANSACTION_VALID, value, world->scratch, ret, &code, &err) == LL_OK)
         return true;
-    valid_bad(world, "a record of transactions.valid does not decode: %s", err.text);
+    seed_bad(&world->seed, "a record of transactions.valid does not decode: %s", err.text);
     return false;
 }
 
@@ -52,7 +52,7 @@ static void fates_of(struct valid_world *world, int32_t p, struct fate *fates)
         if (valid_is_seen(world, &valid->records[i]) && read_valid(world, &valid->records[i], &event)) {
             int64_t offset = event.transaction.raw_offset;
             if (offset < 0 || offset >= raw->count) {
-                valid_bad(world, "p%d: a valid record names raw offset %lld", p, (long long)offset);
+                seed_bad(&world->seed, "p%d: a valid record names raw offset %lld", p, (long long)offset);
                 continue;
             }
             fates[offset].valid++;
@@ -63,7 +63,7 @@ static void fates_of(struct valid_world *world, int32_t p, struct fate *fates)
         if (!valid_is_seen(world, &dead->records[i]) || !header_is(&dead->records[i], "ll-topic", TEXT("transactions")))
             continue;
         if (offset < 0 || offset >= raw->count) {
-            valid_bad(world, "p%d: a dead letter names raw offset %lld", p, (long long)offset);
+            seed_bad(&world->seed, "p%d: a dead letter names raw offset %lld", p, (long long)offset);
             continue;
         }
         fates[offset].dead++;
@@ -82,14 +82,14 @@ void valid_check_instant(struct valid_world *world)
         const struct valid_log *raw = &world->logs[TOPIC_TRANSACTIONS][p];
         struct fate fates[VALID_EVENTS_MAX + 1] = { { 0, 0, 0, false } };
         fates_of(world, p, fates);
-        for (int64_t offset = 0; offset < raw->count && world->bad[0] == '\0'; offset++) {
+        for (int64_t offset = 0; offset < raw->count && world->seed.bad[0] == '\0'; offset++) {
             const struct fate *fate = &fates[offset];
             int wanted = offset < raw->committed ? 1 : 0;
             if (fate->valid + fate->dead + fate->waits != wanted)
-                valid_bad(world, "step %lld, p%d offset %lld, %s: %d valid, %d dead, %d waiting", (long long)world->step, p,
+                seed_bad(&world->seed, "step %lld, p%d offset %lld, %s: %d valid, %d dead, %d waiting", (long long)world->seed.step, p,
                           (long long)offset, wanted == 1 ? "committed" : "not committed", fate->valid, fate->dead, fate->waits);
             if (fate->was_bad)
-                valid_bad(world, "p%d offset %lld: not the raw record's time", p, (long long)offset);
+                seed_bad(&world->seed, "p%d offset %lld: not the raw record's time", p, (long long)offset);
         }
     }
 }
@@ -108,7 +108,7 @@ static void check_event(struct valid_world *world, const struct valid_event *eve
         return;
     char got = fate->valid == 1 ? 'v' : 'd';
     if (got != wanted[at - must_be])
-        valid_bad(world, "p%d offset %lld is of kind %c, and %s", event->partition, (long long)event->offset, event->kind,
+        seed_bad(&world->seed, "p%d offset %lld is of kind %c, and %s", event->partition, (long long)event->offset, event->kind,
                   got == 'v' ? "valid" : "dead");
 }
 
@@ -126,7 +126,7 @@ void valid_check(struct valid_world *world)
     for (int64_t i = 0; i < world->logs[TOPIC_CUSTOMERS_VALID][0].count; i++)
         customers += valid_is_seen(world, &world->logs[TOPIC_CUSTOMERS_VALID][0].records[i]);
     if (customers != world->logs[TOPIC_CUSTOMERS][0].count)
-        valid_bad(world, "%lld customers sent, %lld valid", (long long)world->logs[TOPIC_CUSTOMERS][0].count, (long long)customers);
+        seed_bad(&world->seed, "%lld customers sent, %lld valid", (long long)world->logs[TOPIC_CUSTOMERS][0].count, (long long)customers);
     world->hash = 1;
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
         for (int32_t p = 0; p < valid_partitions(world, (enum topic)topic); p++)

@@ -3,7 +3,6 @@
 #include "schemas/arena.h"
 #include "tests/sim/valid.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,54 +27,6 @@ struct valid_memory {
 void *valid_keep(struct valid_world *world, const void *bytes, size_t size)
 {
     return bytes == NULL ? NULL : arena_copy(&world->memory->texts, (const char *)bytes, size);
-}
-
-/* splitmix64 */
-uint32_t valid_random(struct valid_world *world, uint32_t below)
-{
-    uint64_t z = world->random += 0x9e3779b97f4a7c15u;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
-    return (uint32_t)((z ^ (z >> 31)) >> 33) % below;
-}
-
-void valid_say(struct valid_world *world, const char *format, ...)
-{
-    if (world->trace == NULL || world->trace_size + 256 > VALID_TRACE_SIZE)
-        return;
-    char *to = world->trace + world->trace_size;
-    int size = snprintf(to, 16, "%5lld ", (long long)world->step);
-    va_list arguments;
-    va_start(arguments, format);
-    size += vsnprintf(to + size, 200, format, arguments);
-    va_end(arguments);
-    size = size > 220 ? 220 : size;
-    to[size] = '\n';
-    world->trace_size += (size_t)size + 1;
-}
-
-void valid_bad(struct valid_world *world, const char *format, ...)
-{
-    size_t at = strlen(world->bad);
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(world->bad + at, sizeof world->bad - at, format, arguments);
-    va_end(arguments);
-    at = strlen(world->bad);
-    if (at + 2 < sizeof world->bad)
-        memcpy(world->bad + at, "\n", 2);
-}
-
-bool valid_fault_due(struct valid_world *world)
-{
-    if (world->faults_left == 0 || valid_random(world, 10000) >= (uint32_t)world->faults_of_10000)
-        return false;
-    world->faults_left--;
-    int number = world->faults_due++;
-    if (number < SIM_CUT_FAULTS_MAX && world->cut.faults[number])
-        return false;
-    world->faults_done++;
-    return true;
 }
 
 /* ---- what arrives ---- */
@@ -149,15 +100,15 @@ static void arrive(struct valid_world *world, struct valid_event *what)
 static void make_events(struct valid_world *world)
 {
     static const char kinds[] = "GGGGGBXNLL";
-    int count = 5 + (int)valid_random(world, 35);
+    int count = 5 + (int)seed_random(&world->seed, 35);
     for (int i = 0; i < count && world->event_count + 1 < VALID_EVENTS_MAX; i++) {
-        struct valid_event event = { .kind = kinds[valid_random(world, sizeof kinds - 1)],
+        struct valid_event event = { .kind = kinds[seed_random(&world->seed, sizeof kinds - 1)],
                                      .number = i,
-                                     .partition = (int32_t)valid_random(world, VALID_PARTITIONS),
-                                     .at_step = valid_random(world, 3) == 0 ? 0 : valid_random(world, EVENT_STEPS_MAX),
+                                     .partition = (int32_t)seed_random(&world->seed, VALID_PARTITIONS),
+                                     .at_step = seed_random(&world->seed, 3) == 0 ? 0 : seed_random(&world->seed, EVENT_STEPS_MAX),
                                      .offset = -1 };
-        int64_t customer_at = event.at_step - 100 + valid_random(world, 300);
-        if (world->cut.events[i])
+        int64_t customer_at = event.at_step - 100 + seed_random(&world->seed, 300);
+        if (world->seed.cut.events[i])
             continue;
         world->events[world->event_count++] = event;
         if (event.kind != 'L')
@@ -172,14 +123,14 @@ static void arrivals(struct valid_world *world)
 {
     for (int i = 0; i < world->event_count; i++) {
         struct valid_event *event = &world->events[i];
-        if (event->kind == '\0' || event->at_step > world->step || (event->kind != 'C' && event->offset >= 0) ||
+        if (event->kind == '\0' || event->at_step > world->seed.step || (event->kind != 'C' && event->offset >= 0) ||
             (event->kind == 'C' && event->offset == -2))
             continue;
         arrive(world, event);
         if (event->kind == 'C')
             event->offset = -2;
         world->events_done++;
-        valid_say(world, "arrives: %c%d in %d", event->kind, event->number, event->partition);
+        seed_say(&world->seed, "arrives: %c%d in %d", event->kind, event->number, event->partition);
     }
 }
 
@@ -214,17 +165,17 @@ static void client_start(struct valid_client *client)
 static void spawn(struct valid_world *world, int instance, int64_t after)
 {
     if (world->client_count == VALID_CLIENTS_MAX) {
-        valid_bad(world, "too many processes died");
+        seed_bad(&world->seed, "too many processes died");
         return;
     }
     struct valid_client *client = calloc(1, sizeof *client);
     if (client == NULL)
         abort();
     *client = (struct valid_client){ .world = world, .number = world->client_count, .instance = instance, .alive = true,
-                                     .asleep_until = world->step + after, .txn = -1, .generation = -1 };
+                                     .asleep_until = world->seed.step + after, .txn = -1, .generation = -1 };
     world->clients[world->client_count++] = client;
     world->member[instance] = client->number;
-    valid_say(world, "%d is started as instance %d", client->number, instance);
+    seed_say(&world->seed, "%d is started as instance %d", client->number, instance);
 }
 
 /* What it believes that it may commit of a partition goes past what waits there. */
@@ -246,7 +197,7 @@ static void client_step(struct valid_world *world, struct valid_client *client)
         struct valid_client *dead = world->running;
         dead->alive = false;
         if (world->member[dead->instance] == dead->number)
-            spawn(world, dead->instance, valid_random(world, 20));
+            spawn(world, dead->instance, seed_random(&world->seed, 20));
         return;
     }
     if (client->validate == NULL)
@@ -254,10 +205,10 @@ static void client_step(struct valid_world *world, struct valid_client *client)
     plant(client);
     if (validate_step(client->validate, &err) != LL_FATAL)
         return;
-    valid_say(world, "%d stops: %s", client->number, err.text);
+    seed_say(&world->seed, "%d stops: %s", client->number, err.text);
     client->alive = false;
     if (world->member[client->instance] == client->number)
-        spawn(world, client->instance, valid_random(world, 20));
+        spawn(world, client->instance, seed_random(&world->seed, 20));
 }
 
 /* Who has joined makes the new generation; who has not is out of it. */
@@ -271,7 +222,7 @@ static void join_as_due(struct valid_world *world)
         all = all && member->joined && member->alive;
         any = any || (member->joined && member->alive);
     }
-    if (!any || (!all && world->step < world->joining_until))
+    if (!any || (!all && world->seed.step < world->joining_until))
         return;
     for (int i = 0; i < world->instance_count; i++) {
         struct valid_client *member = world->clients[world->member[i]];
@@ -285,36 +236,36 @@ static void world_fault(struct valid_world *world)
 {
     static const char *const names[] = { "kill", "pause", "pause, and the name is started again", "rebalance", "brokers away",
                                          "time passes", "another instance" };
-    uint32_t kind = valid_random(world, 7);
-    int instance = (int)valid_random(world, (uint32_t)world->instance_count);
+    uint32_t kind = seed_random(&world->seed, 7);
+    int instance = (int)seed_random(&world->seed, (uint32_t)world->instance_count);
     struct valid_client *client = world->clients[world->member[instance]];
-    valid_say(world, "!! %s", names[kind]);
+    seed_say(&world->seed, "!! %s", names[kind]);
     if (client->asleep_until == INT64_MAX && kind <= 2)
         return; /* in the middle of its commit */
     switch (kind) {
     case 0:
         client->alive = false;
-        spawn(world, instance, valid_random(world, 20));
+        spawn(world, instance, seed_random(&world->seed, 20));
         break;
     case 1:
-        client->asleep_until = world->step + 1 + valid_random(world, 200);
+        client->asleep_until = world->seed.step + 1 + seed_random(&world->seed, 200);
         break;
     case 2:
-        client->asleep_until = world->step + 1 + valid_random(world, 200);
-        spawn(world, instance, valid_random(world, 20));
+        client->asleep_until = world->seed.step + 1 + seed_random(&world->seed, 200);
+        spawn(world, instance, seed_random(&world->seed, 20));
         break;
     case 3:
         client->joined = false;
         world->joining = true;
-        world->joining_until = world->step + 60;
+        world->joining_until = world->seed.step + 60;
         for (int i = 0; i < world->client_count; i++)
             world->clients[i]->joined = false;
         break;
     case 4:
-        world->down_until = world->step + 1 + valid_random(world, 60);
+        world->down_until = world->seed.step + 1 + seed_random(&world->seed, 60);
         break;
     case 5:
-        world->now_ms += valid_random(world, 2) == 0 ? 1000 : 20000;
+        world->now_ms += seed_random(&world->seed, 2) == 0 ? 1000 : 20000;
         break;
     default:
         if (world->instance_count < VALID_INSTANCES)
@@ -327,25 +278,25 @@ static void world_fault(struct valid_world *world)
 
 void valid_step(struct valid_world *world)
 {
-    world->step++;
+    world->seed.step++;
     world->now_ms++;
     arrivals(world);
     while (world->txn_settled < world->txn_count && world->txns[world->txn_settled].state != VALID_OPEN)
         world->txn_settled++;
     for (int i = world->txn_settled; i < world->txn_count; i++)
-        if (world->txns[i].state == VALID_OPEN && world->step - world->txns[i].begun_at > TXN_STEPS_MAX) {
+        if (world->txns[i].state == VALID_OPEN && world->seed.step - world->txns[i].begun_at > TXN_STEPS_MAX) {
             world->epoch[world->txns[i].instance]++; /* the coordinator ends it, and fences who left it */
             valid_end_txn(world, i, VALID_ABORTED);
         }
     join_as_due(world);
-    if (valid_fault_due(world))
+    if (seed_fault_due(&world->seed))
         world_fault(world);
     int ready[VALID_CLIENTS_MAX], count = 0;
     for (int i = 0; i < world->client_count; i++)
-        if (world->clients[i]->alive && world->clients[i]->asleep_until <= world->step)
+        if (world->clients[i]->alive && world->clients[i]->asleep_until <= world->seed.step)
             ready[count++] = i;
     if (count > 0)
-        client_step(world, world->clients[ready[valid_random(world, (uint32_t)count)]]);
+        client_step(world, world->clients[ready[seed_random(&world->seed, (uint32_t)count)]]);
 }
 
 /* Markers and aborted records at the end may stand behind the group's offset: after a rebalance the next record says it. */
@@ -370,22 +321,22 @@ static bool is_quiet(const struct valid_world *world)
             if (!is_read(world, VALIDATE_TOPICS[t], p))
                 return false;
     for (int i = 0; i < world->client_count; i++)
-        if (world->clients[i]->alive && world->clients[i]->asleep_until > world->step)
+        if (world->clients[i]->alive && world->clients[i]->asleep_until > world->seed.step)
             return false;
     return true;
 }
 
 static void say_unsettled(struct valid_world *world)
 {
-    valid_bad(world, "not quiet after %d steps; generation %d%s", SETTLE_STEPS_MAX, world->generation, world->joining ? ", joining" : "");
+    seed_bad(&world->seed, "not quiet after %d steps; generation %d%s", SETTLE_STEPS_MAX, world->generation, world->joining ? ", joining" : "");
     for (int i = world->txn_settled; i < world->txn_count; i++)
         if (world->txns[i].state == VALID_OPEN)
-            valid_bad(world, "transaction %d of %d is open", i, world->txns[i].instance);
+            seed_bad(&world->seed, "transaction %d of %d is open", i, world->txns[i].instance);
     for (size_t t = 0; t < VALIDATE_TOPIC_COUNT; t++)
         for (int32_t p = 0; p < valid_partitions(world, VALIDATE_TOPICS[t]); p++) {
             const struct valid_log *log = &world->logs[VALIDATE_TOPICS[t]][p];
             if (!is_read(world, VALIDATE_TOPICS[t], p))
-                valid_bad(world, "%s/%d: committed %lld of %lld", topic_name(VALIDATE_TOPICS[t]), p, (long long)log->committed,
+                seed_bad(&world->seed, "%s/%d: committed %lld of %lld", topic_name(VALIDATE_TOPICS[t]), p, (long long)log->committed,
                           (long long)log->count);
         }
 }
@@ -425,27 +376,28 @@ static void world_files(struct valid_world *world)
 static void world_open(struct valid_world *world, const struct sim_case *run)
 {
     world_files(world);
-    world->random = run->seed * 0x2545f4914f6cdd1du + 54321;
+    world->seed.random = run->seed * 0x2545f4914f6cdd1du + 54321;
     world->bug = (enum valid_bug)run->bug;
-    world->cut = run->cut;
+    world->seed.cut = run->cut;
     world->now_ms = BEGIN_MS;
     config_defaults(&world->config);
     memcpy(world->config.program.currency, "GBP", 4);
-    world->config.validate.batch_events = 1 + valid_random(world, 8);
-    world->config.validate.batch_ms = 1 + valid_random(world, 50);
-    world->config.validate.grace_ms = 500 + valid_random(world, 5000);
+    world->config.validate.batch_events = 1 + seed_random(&world->seed, 8);
+    world->config.validate.batch_ms = 1 + seed_random(&world->seed, 50);
+    world->config.validate.grace_ms = 500 + seed_random(&world->seed, 5000);
     world->config.validate.tick_ms = 5000;
     world->config.validate.refused_percent = 100;
-    world->faults_left = run->faults == 0 ? 0 : (int)valid_random(world, (uint32_t)run->faults + 1);
+    world->seed.faults_left = run->faults == 0 ? 0 : (int)seed_random(&world->seed, (uint32_t)run->faults + 1);
     static const int per_mille[] = { 20, 60, 200 }; /* of ten: a round has many calls */
-    world->faults_of_10000 = per_mille[valid_random(world, 3)];
+    world->seed.fault_odds = (uint32_t)per_mille[seed_random(&world->seed, 3)];
+    world->seed.fault_of = 10000;
     world->instance_count = 1;
     put_references(world);
     make_events(world);
     spawn(world, 0, 0);
-    if (valid_random(world, 2) == 0)
-        spawn(world, world->instance_count++, valid_random(world, 40));
-    world->random ^= run->cut.schedule * 0x9e3779b97f4a7c15u;
+    if (seed_random(&world->seed, 2) == 0)
+        spawn(world, world->instance_count++, seed_random(&world->seed, 40));
+    world->seed.random ^= run->cut.schedule * 0x9e3779b97f4a7c15u;
 }
 
 static void run_close(struct valid_world *world)
@@ -467,7 +419,7 @@ bool valid_run(struct valid_world *world, const struct sim_case *run)
         abort();
     *fresh = (struct valid_world){ .codec = world->codec, .scratch = world->scratch, .calendar = world->calendar,
                                    .topics = world->topics, .settings = world->settings, .txns = world->txns,
-                                   .memory = world->memory, .trace = world->trace };
+                                   .memory = world->memory, .seed.trace = world->seed.trace };
     memcpy(world, fresh, sizeof *world);
     free(fresh);
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
@@ -475,22 +427,22 @@ bool valid_run(struct valid_world *world, const struct sim_case *run)
             world->logs[topic][p].records = kept[topic][p].records;
     world_open(world, run);
     int64_t quiet = 0, bound = 0;
-    while (quiet < QUIET_STEPS && bound < SETTLE_STEPS_MAX && world->bad[0] == '\0') {
+    while (quiet < QUIET_STEPS && bound < SETTLE_STEPS_MAX && world->seed.bad[0] == '\0') {
         int txns = world->txn_count;
         valid_step(world);
-        if (world->txn_count != txns || world->step % 16 == 0)
+        if (world->txn_count != txns || world->seed.step % 16 == 0)
             valid_check_instant(world);
-        if (world->step > 2500)
-            world->faults_left = 0;
-        quiet = world->faults_left == 0 && is_quiet(world) ? quiet + 1 : 0;
-        bound += world->faults_left == 0;
+        if (world->seed.step > 2500)
+            world->seed.faults_left = 0;
+        quiet = world->seed.faults_left == 0 && is_quiet(world) ? quiet + 1 : 0;
+        bound += world->seed.faults_left == 0;
     }
     if (bound >= SETTLE_STEPS_MAX)
         say_unsettled(world);
-    if (world->bad[0] == '\0')
+    if (world->seed.bad[0] == '\0')
         valid_check(world);
     run_close(world);
-    return world->bad[0] == '\0';
+    return world->seed.bad[0] == '\0';
 }
 
 void valid_world_done(struct valid_world *world)

@@ -11,7 +11,7 @@
 
 #include "consumers/accrue/accrue.h"
 #include "consumers/accrue/relay.h"
-#include "tests/sim/shrink.h"
+#include "tests/sim/seed.h"
 
 #include <setjmp.h>
 #include <stdbool.h>
@@ -217,7 +217,7 @@ enum sim_bug {
 extern const char *const sim_bug_names[BUGS];
 
 struct sim_world {
-    uint64_t random;
+    struct sim_seed seed;
     enum sim_bug bug;
     struct config config;
     struct codec *codec;
@@ -232,11 +232,9 @@ struct sim_world {
     struct sim_client *clients[SIM_CLIENTS_MAX];
     int client_count;
     int owner[SIM_PARTITIONS]; /* client number; -1: nobody */
-    int64_t step, now_ms;
+    int64_t now_ms;
     int64_t postgres_down_until, redis_down_until; /* steps */
-    int faults_left, fault_per_mille; /* of calls to stores */
-    int faults_done, faults_due, event_count;
-    struct sim_cut cut;
+    int event_count;
     struct {
         int64_t at_step;
         int client;
@@ -257,17 +255,7 @@ struct sim_world {
     jmp_buf relay_crash;
     struct sim_relay *running_relay;
     struct arena memory; /* rows and kept records */
-    char *trace;
-    size_t trace_size;
-    char bad[1024]; /* what an invariant says; empty: all hold */
 };
-
-uint32_t sim_random(struct sim_world *world, uint32_t below);
-void sim_say(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
-void sim_bad(struct sim_world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-/* Is it time for a fault? Counts it, and leaves it out where the cut says so. */
-bool sim_fault_due(struct sim_world *world);
 
 /* events.c: a random log for each partition. */
 void sim_make_logs(struct sim_world *world);
