@@ -130,6 +130,7 @@ enum ll_status segment_claim(struct segment *segment, struct ll_err *err)
     segment->commits = 0;
     segment->committed_ms = segment_steady_ms(segment);
     segment->noted = segment->owner.relayed_upto;
+    segment->claimed_next = segment->owner.next_change;
     for (size_t at = 0; at < segment->needs.partitions; at++)
         if (segment->parts[at].clock_ms > segment->posted_ms)
             segment->posted_ms = segment->parts[at].clock_ms;

@@ -273,7 +273,8 @@ static void decide(struct engine *engine)
     COLLECT(positive, customer->balance > 0, customer->balance)
 #undef COLLECT
     epoch.median_balance = positive == 0 ? 0 : epoch_rank(values, positive, (positive + 1) / 2);
-    memcpy(values, engine->monetary, count * sizeof *values);
+    if (count > 0) /* a day on which nobody was named */
+        memcpy(values, engine->monetary, count * sizeof *values);
     epoch_threshold(&epoch, values, count);
     engine->epoch = epoch;
 }

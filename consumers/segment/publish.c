@@ -38,7 +38,7 @@ static enum ll_status need_progress(struct segment *segment, struct ll_err *err)
     if (status != LL_OK)
         return status;
     /* A group that was away too long has forgotten; Postgres was told then. */
-    segment->published = position.offset >= 0 ? position.offset : segment->owner.relayed_upto;
+    segment->published = position.offset >= 0 ? position.offset : segment->noted;
     log_line(LOG_INFO, "published", "next=%lld", (long long)segment->published);
     return LL_OK;
 }
@@ -107,6 +107,37 @@ static enum ll_status send_slice(struct segment *segment, struct ll_err *err)
     metric_add(segment->metrics.published, segment->sent_upto - segment->published);
     segment->published = segment->sent_upto;
     return LL_OK;
+}
+
+/* A progress beyond what Postgres held when it was claimed: Postgres has fallen back, and the changes that it forgot are made again,
+ * under other numbers. They are sent again too, since none may be missing; readers drop what is not above a customer's last. The
+ * progress goes back before anything is committed: later nobody could tell. */
+enum ll_status segment_settle(struct segment *segment, struct ll_err *err)
+{
+    if (segment->claimed_next == INT64_MAX)
+        return LL_OK;
+    enum ll_status status = need_progress(segment, err);
+    if (status == LL_OK && segment->published > segment->claimed_next) {
+        const struct bus_position next = { TOPIC_SEGMENT_CHANGES, 0, segment->claimed_next };
+        const struct segment_store store = segment->needs.store;
+        segment->is_mine = store.ops->set_relayed(store.self, segment->noted, err) == STORE_OK;
+        if (!segment->is_mine) /* it is ahead because somebody else is */
+            return LL_RETRY;
+        log_line(LOG_WARN, "published_again", "from=%lld to=%lld", (long long)next.offset,
+                 (long long)segment->published);
+        status = segment->producer.ops->begin(segment->producer.self, err);
+        if (status == LL_OK)
+            status = segment->producer.ops->send_offsets(segment->producer.self, &segment->consumer, &next, 1,
+                                                         err);
+        if (status == LL_OK)
+            status = segment->producer.ops->commit(segment->producer.self, err);
+        if (status != LL_OK)
+            return give_up(segment, status, err);
+        segment->published = segment->claimed_next;
+    }
+    if (status == LL_OK)
+        segment->claimed_next = INT64_MAX;
+    return status;
 }
 
 static enum ll_status note(struct segment *segment, struct ll_err *err)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { POLL_MAX = 8192, POLL_MS = 20, BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 2000, SAID_MS = 10000 };
-enum { CATCH_UP_MS = 10000, CATCH_UP_ROWS = 20 /* a millisecond */, IDLE_MS = 100 };
+enum { CATCH_UP_MS = 10000, CATCH_UP_ROWS = 20 /* a millisecond */, IDLE_MS = 100, LOOK_AFTER_MS = 1000 };
 
 int64_t segment_steady_ms(const struct segment *segment)
 {
@@ -173,11 +173,24 @@ static bool is_commit_due(const struct segment *segment)
            (now_ms >= segment->commit_at_ms && !catches_up);
 }
 
+/* Who stands by is no member of the group, nor was one who has been the owner: it would keep partitions from the new one. */
+static void stand_by(struct segment *segment)
+{
+    if (segment->consumer.ops == NULL)
+        return;
+    segment_unpublish(segment);
+    segment->consumer.ops->close(segment->consumer.self);
+    segment->consumer = (struct bus_consumer){ 0 };
+    segment->is_assigned = segment->is_flowing = false;
+}
+
 static enum ll_status own(struct segment *segment, struct ll_err *err)
 {
     enum ll_status status = segment_claim(segment, err);
-    if (status != LL_OK)
+    if (status != LL_OK) {
+        stand_by(segment);
         return status;
+    }
     if (segment->consumer.ops == NULL)
         status = segment->needs.open_consumer(segment->needs.arg, &segment->consumer, err);
     segment->is_flowing = false;
@@ -199,19 +212,37 @@ static void doubt(struct segment *segment)
     segment->is_flowing = false;
 }
 
+/* An owner whom the group has not given everything yet asks for its session now and then: had it been lost to another one, both
+ * would hold partitions that the other waits for. */
+static enum ll_status look_after(struct segment *segment, struct ll_err *err)
+{
+    const struct segment_store store = segment->needs.store;
+    int64_t now_ms = segment_steady_ms(segment);
+    if (now_ms < segment->note_at_ms)
+        return LL_OK;
+    segment->note_at_ms = now_ms + LOOK_AFTER_MS;
+    segment->is_mine = store.ops->set_relayed(store.self, segment->noted, err) == STORE_OK;
+    return segment->is_mine ? LL_OK : LL_RETRY;
+}
+
 static enum ll_status work(struct segment *segment, const char **ret_doing, struct ll_err *err)
 {
     enum ll_status status = LL_OK;
     *ret_doing = "claim";
     if (!segment->is_mine)
         status = own(segment, err);
+    if (status == LL_OK && !segment->is_assigned)
+        status = look_after(segment, err);
     if (status != LL_OK || !segment->is_assigned)
         return status;
     *ret_doing = "start";
     if (!segment->is_flowing)
         return flow(segment, err);
+    *ret_doing = "settle";
+    status = segment_settle(segment, err);
     *ret_doing = "rows";
-    status = segment_days(segment, err);
+    if (status == LL_OK)
+        status = segment_days(segment, err);
     *ret_doing = "commit";
     if (status == LL_OK && is_commit_due(segment)) {
         status = segment_commit(segment, err);

@@ -85,6 +85,7 @@ struct segment {
 
     int64_t published; /* the next change that is not in Kafka; -1: not known */
     int64_t noted;     /* what Postgres was told of it */
+    int64_t claimed_next; /* the next change when it was claimed; INT64_MAX: the progress is not ahead of it */
     enum ll_status sending;
     struct ll_err sending_err;
     int64_t sent_upto;
@@ -124,6 +125,8 @@ void segment_on_close(struct segment *segment, int64_t decided_ms);
 /* ---- publish.c ---- */
 /* LL_RETRY: later again. */
 enum ll_status segment_publish(struct segment *segment, struct ll_err *err);
+/* After a claim, before the first commit. LL_RETRY: later again. */
+enum ll_status segment_settle(struct segment *segment, struct ll_err *err);
 void segment_unpublish(struct segment *segment); /* closes the producer; the progress is asked for again */
 
 /* ---- ranks.c ---- */
