@@ -36,6 +36,11 @@ struct engine_settings {
 /* Valid during the call. */
 typedef void engine_change_fn(void *arg, const struct segment_change *change);
 
+struct engine_slot {
+    uint32_t hash;
+    uint32_t number; /* index + 1; 0: free */
+};
+
 struct engine {
     struct engine_settings settings;
     struct calendar *calendar; /* kept */
@@ -46,7 +51,7 @@ struct engine {
     int64_t *monetary; /* of list, by the same index */
     uint8_t *high;     /* is a high spender */
     uint32_t count, capacity;
-    uint32_t *slots; /* index + 1; 0: free */
+    struct engine_slot *slots;
     uint32_t mask;
     uint32_t *dirty; /* who has changed since engine_clean */
     uint32_t dirty_count, dirty_capacity;

@@ -91,7 +91,8 @@ struct segment {
     char *value;
     size_t value_capacity;
 
-    int64_t committed_ms, record_ms; /* steady: of the last commit; of the last poll that brought a record */
+    bool is_silent;                  /* the last poll brought nothing */
+    int64_t committed_ms, silent_ms; /* steady: of the last commit; since when nothing comes */
     int64_t commit_at_ms, note_at_ms, wait_until_ms, backoff_ms; /* steady */
     const char *said;
     int64_t said_ms;
