@@ -68,7 +68,7 @@ struct engine {
 
     struct epoch epoch;  /* the last one decided */
     int32_t day, before; /* reckoned with, and window_before of it; NO_DAY: none yet */
-    bool is_closed;      /* the epoch is this day's */
+    bool is_closed;      /* the epoch is this day's, and no row has come since */
     int64_t *scratch;
     size_t scratch_capacity;
 };
@@ -99,7 +99,12 @@ int engine_category_order(const void *a, const void *b, void *engine);
 void engine_begin(struct engine *engine, int32_t day);
 /* A row of the ledger; lines are the row's. A row without a customer only says what was sold. */
 void engine_post(struct engine *engine, const struct ledger_entry *entry);
-/* Ends engine->day: decides its epoch, whose version is one more, and judges everybody with it. */
+/* The parts of what follows: the exact threshold, and who is above it, from the dense arrays alone, returning how many have
+ * crossed it; and the whole epoch with it. Nobody is told. */
+uint32_t engine_move_threshold(struct engine *engine);
+void engine_decide(struct engine *engine);
+/* Ends engine->day: decides its epoch, whose version is one more, and judges everybody with it. Once more, if rows of the day
+ * have come since. */
 void engine_close(struct engine *engine, int64_t detected_ms);
 /* Goes to the next day. */
 void engine_open(struct engine *engine, int64_t detected_ms);

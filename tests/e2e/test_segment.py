@@ -103,7 +103,7 @@ def test_the_stream_says_what_the_batch_says_of_every_customer(stack):
 
 @pytest.mark.parametrize("day", ["2010-12-01", "2010-12-31", "2011-01-01", "2011-01-15", "2011-02-14", LAST_DAY])
 def test_membership_of_a_day_is_the_batchs(stack, day):
-    [(offsets,)] = stack.query("select offsets from segments.thresholds where day = %s", day)
+    [(offsets,)] = stack.query("select offsets from segments.thresholds where day = %s order by version desc limit 1", day)
     stream = {}
     for customer_id, segment in stack.query("select customer_id, segment from segments.members(1, %s)", day):
         stream.setdefault(customer_id, set()).add(segment)
@@ -220,7 +220,7 @@ def forget(stack):
 
 def test_the_same_ledger_gives_the_same_changes_again(stack):
     first, epochs = changes(stack), thresholds(stack)
-    assert len(first) > 10000 and len(epochs) == 90
+    assert len(first) > 10000 and len({day for _, day, *_ in epochs}) == 90
     forget(stack)
     stack.lens("segments", "wait", "--timeout", "120")
     assert thresholds(stack) == epochs

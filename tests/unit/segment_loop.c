@@ -1,575 +1,103 @@
-/* The loop against a bus and a store in memory: whatever order the partitions come in, whatever fails on the way, the same
- * standing, thresholds and changes, each change published once. A seed chooses; a failing one is printed. */
-#include "consumers/segment/segment.h"
-#include "state/copy_field.h"
+/* Whatever order the partitions come in, whatever fails on the way: the same standing, thresholds and changes, each change
+ * published once. A seed chooses; a failing one is printed. */
+#include "tests/unit/segment_world.h"
 
 #include <criterion/criterion.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    PARTITIONS = 4,
-    ROWS_MAX = 400,
-    CUSTOMERS = 23,
-    DAYS = 50,
-    RECORDS_MAX = 1000,
-    KEPT_MAX = 40000,
-    STEPS_MAX = 200000
-};
+enum { ROWS_MAX = 400, CUSTOMERS = 23, DAYS = 50, STEPS_MAX = 200000 };
 static const int64_t DAY_MS = 86400000, BEGIN_DAY = 20000;
-
-/* ---- what is kept ---- */
-
-struct kept {
-    char *bytes;
-    size_t size;
-    char key[64];
-    int64_t number;
-};
-
-struct kept_list {
-    struct kept rows[KEPT_MAX];
-    size_t count;
-};
-
-struct world {
-    uint64_t random;
-    int faults; /* of 1,000 calls */
-    struct config config;
-    int64_t now_ms;
-
-    /* the bus */
-    struct {
-        char *values[RECORDS_MAX];
-        uint32_t sizes[RECORDS_MAX];
-        int64_t count, next;
-        bool paused;
-    } logs[PARTITIONS];
-    bool told, flowing;
-    int64_t last_tick_ms;
-    struct bus_position changed[PARTITIONS];
-    struct kept_list sent, published; /* sent: of the open transaction */
-    int64_t sent_progress, progress;
-
-    /* the store */
-    struct segment_owner owner;
-    struct segment_part parts[PARTITIONS];
-    struct kept_list standing, thresholds, changes;
-    struct text categories[64];
-    size_t category_count;
-    bool is_owned;
-};
 
 static struct codec *codec;
 static struct calendar *calendar;
 
-static uint64_t dice(struct world *w, uint64_t sides)
-{
-    uint64_t x = w->random += UINT64_C(0x9e3779b97f4a7c15);
-    x = (x ^ (x >> 30)) * UINT64_C(0xbf58476d1ce4e5b9);
-    x = (x ^ (x >> 27)) * UINT64_C(0x94d049bb133111eb);
-    return (x ^ (x >> 31)) % sides;
-}
-
-static bool fails(struct world *w)
-{
-    return (int)dice(w, 1000) < w->faults;
-}
-
-static void keep(struct kept_list *list, const char *key, int64_t number, const char *bytes, size_t size)
-{
-    struct kept *at = NULL;
-    for (size_t i = 0; i < list->count && key != NULL; i++)
-        if (strcmp(list->rows[i].key, key) == 0)
-            at = &list->rows[i];
-    if (at == NULL) {
-        cr_assert_lt(list->count, (size_t)KEPT_MAX);
-        at = &list->rows[list->count++];
-        at->bytes = NULL;
-    }
-    free(at->bytes);
-    at->bytes = malloc(size + 1);
-    memcpy(at->bytes, bytes, size);
-    at->size = size;
-    at->number = number;
-    snprintf(at->key, sizeof at->key, "%s", key == NULL ? "" : key);
-}
-
-static void drop(struct kept_list *list)
-{
-    for (size_t i = 0; i < list->count; i++)
-        free(list->rows[i].bytes);
-    list->count = 0;
-}
-
-static void append_tick(struct world *w, int partition, int64_t time_ms);
-
-/* Live, the clock goes on: a second later, in every partition that was read to its end. In the log's own clock that would end days
- * that have no rows. */
-static void tell_time(struct world *w)
-{
-    for (int p = 0; p < PARTITIONS && w->config.segment.clock[0] == 'e'; p++)
-        if (w->logs[p].next == w->logs[p].count && w->logs[p].count < RECORDS_MAX)
-            append_tick(w, p, w->last_tick_ms += 1000);
-}
-
-/* ---- the bus ---- */
-
-static enum bus_event bus_poll(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err)
-{
-    struct world *w = self;
-    (void)err;
-    w->now_ms += timeout_ms;
-    if (!w->told) {
-        w->told = true;
-        return BUS_ASSIGNED;
-    }
-    if (w->faults > 0 && dice(w, 3000) == 0) {
-        w->told = w->flowing = false;
-        return BUS_REVOKED;
-    }
-    if (w->flowing && dice(w, 200) == 0)
-        tell_time(w);
-    for (int try = 0; w->flowing && try < PARTITIONS; try++) {
-        size_t p = dice(w, PARTITIONS);
-        if (w->logs[p].paused || w->logs[p].next >= w->logs[p].count || dice(w, 4) == 0)
-            continue;
-        int64_t offset = w->logs[p].next++;
-        *ret = (struct bus_record){ .topic = TOPIC_LEDGER,
-                                    .partition = (int32_t)p,
-                                    .offset = offset,
-                                    .value = { w->logs[p].values[offset], w->logs[p].sizes[offset] } };
-        return BUS_RECORD;
-    }
-    return BUS_NONE;
-}
-
-static const struct bus_position *bus_changed(void *self, size_t *ret_count, bool *ret_lost)
-{
-    *ret_count = PARTITIONS;
-    *ret_lost = false;
-    return ((struct world *)self)->changed;
-}
-
-static enum ll_status bus_start(void *self, const struct bus_position *from, size_t count, struct ll_err *err)
-{
-    struct world *w = self;
-    (void)err;
-    w->flowing = count > 0;
-    for (size_t at = 0; at < count; at++) {
-        w->logs[at].next = from[at].offset;
-        w->logs[at].paused = false;
-    }
-    return LL_OK;
-}
-
-static enum ll_status bus_stop(void *self, struct ll_err *err)
-{
-    (void)self;
-    (void)err;
-    return LL_OK;
-}
-
-static void bus_release(void *self, struct bus_record *record)
-{
-    (void)self;
-    record->value = (struct text){ 0 };
-}
-
-static int64_t bus_position(void *self, enum topic topic, int32_t partition)
-{
-    (void)topic;
-    return ((struct world *)self)->logs[partition].next;
-}
-
-static enum ll_status bus_committed(void *self, struct bus_position *positions, size_t count,
-                                    struct ll_err *err)
-{
-    (void)err;
-    cr_assert_eq(count, 1u);
-    positions[0].offset = ((struct world *)self)->progress;
-    return LL_OK;
-}
-
-static void bus_commit(void *self, const struct bus_position *next, size_t count)
-{
-    (void)self;
-    (void)next;
-    (void)count;
-}
-
-static enum ll_status bus_pause(void *self, enum topic topic, int32_t partition, bool paused,
-                                struct ll_err *err)
-{
-    (void)topic;
-    (void)err;
-    ((struct world *)self)->logs[partition].paused = paused;
-    return LL_OK;
-}
-
-static void bus_close(void *self)
-{
-    (void)self;
-}
-
-static const struct bus_consumer_ops consumer_ops = {
-    .poll = bus_poll,
-    .changed = bus_changed,
-    .start = bus_start,
-    .stop = bus_stop,
-    .release = bus_release,
-    .position = bus_position,
-    .committed = bus_committed,
-    .commit = bus_commit,
-    .pause = bus_pause,
-    .close = bus_close,
-};
-
-static enum ll_status producer_begin(void *self, struct ll_err *err)
-{
-    struct world *w = self;
-    drop(&w->sent);
-    w->sent_progress = -1;
-    return fails(w) ? ll_fail(err, LL_RETRY, "begin") : LL_OK;
-}
-
-static enum ll_status producer_send(void *self, const struct bus_out *out, struct ll_err *err)
-{
-    struct world *w = self;
-    if (fails(w))
-        return ll_fail(err, LL_RETRY, "send");
-    keep(&w->sent, NULL, 0, out->value.data, out->value.size);
-    return LL_OK;
-}
-
-static enum ll_status producer_offsets(void *self, struct bus_consumer *consumer,
-                                       const struct bus_position *next, size_t count, struct ll_err *err)
-{
-    (void)consumer;
-    (void)err;
-    cr_assert_eq(count, 1u);
-    ((struct world *)self)->sent_progress = next[0].offset;
-    return LL_OK;
-}
-
-/* Done and not told, or not done: both look the same. */
-static enum ll_status producer_commit(void *self, struct ll_err *err)
-{
-    struct world *w = self;
-    bool lost = fails(w), done = !lost || dice(w, 2) == 0;
-    for (size_t at = 0; at < w->sent.count && done; at++)
-        keep(&w->published, NULL, 0, w->sent.rows[at].bytes, w->sent.rows[at].size);
-    if (done)
-        w->progress = w->sent_progress;
-    drop(&w->sent);
-    return lost ? ll_fail(err, LL_FATAL, "commit") : LL_OK;
-}
-
-static enum ll_status producer_abort(void *self, struct ll_err *err)
-{
-    (void)err;
-    drop(&((struct world *)self)->sent);
-    return LL_OK;
-}
-
-static const struct bus_producer_ops producer_ops = {
-    .begin = producer_begin,
-    .send = producer_send,
-    .send_offsets = producer_offsets,
-    .commit = producer_commit,
-    .abort = producer_abort,
-    .close = bus_close,
-};
-
-static enum ll_status open_consumer(void *arg, struct bus_consumer *ret, struct ll_err *err)
-{
-    (void)err;
-    *ret = (struct bus_consumer){ &consumer_ops, arg };
-    return LL_OK;
-}
-
-static enum ll_status open_producer(void *arg, struct bus_producer *ret, struct ll_err *err)
-{
-    if (fails(arg))
-        return ll_fail(err, LL_RETRY, "no coordinator");
-    drop(&((struct world *)arg)->sent);
-    *ret = (struct bus_producer){ &producer_ops, arg };
-    return LL_OK;
-}
-
-/* ---- the store ---- */
-
-static enum store_reply store_claim(void *self, int64_t wall_ms, struct segment_owner *ret,
-                                    struct segment_part *parts, size_t count, struct ll_err *err)
-{
-    struct world *w = self;
-    (void)wall_ms;
-    if (fails(w)) {
-        ll_fail(err, LL_RETRY, "claim");
-        return dice(w, 2) == 0 ? STORE_BUSY : STORE_DOWN;
-    }
-    w->owner.epoch++;
-    w->is_owned = true;
-    *ret = w->owner;
-    memcpy(parts, w->parts, count * sizeof *parts);
-    return STORE_OK;
-}
-
-/* The fields of one row; arrays of a threshold have 20 bytes before their elements. */
-static size_t split(const char *bytes, size_t size, struct text fields[32], size_t *ret_size)
-{
-    struct copy_cursor cursor = { .at = bytes, .end = bytes + size };
-    size_t count = take_u16(&cursor);
-    for (size_t at = 0; at < count; at++)
-        fields[at] = take_bytes(&cursor);
-    cr_assert(!cursor.bad);
-    *ret_size = (size_t)(cursor.at - bytes);
-    return count;
-}
-
-static int64_t int_of(struct text field)
-{
-    uint64_t value = 0;
-    for (uint32_t at = 0; at < field.size; at++)
-        value = value << 8 | (unsigned char)field.data[at];
-    return field.size == 4 ? (int32_t)value : (int64_t)value;
-}
-
-static int64_t element(struct text array, size_t at, uint32_t size)
-{
-    return array.size < 20 ? 0 : int_of((struct text){ array.data + 24 + at * (4 + size), size });
-}
-
-static enum store_reply store_load(void *self, const struct segment_owner *owner,
-                                   const struct segment_loader *to, struct ll_err *err)
-{
-    struct world *w = self;
-    struct text f[32];
-    size_t size;
-    (void)err;
-    for (size_t at = 0; at < w->thresholds.count; at++) {
-        if (w->thresholds.rows[at].number != owner->threshold_version)
-            continue;
-        split(w->thresholds.rows[at].bytes, w->thresholds.rows[at].size, f, &size);
-        struct segment_threshold t = { .version = (int32_t)int_of(f[1]),
-                                       .day = (int32_t)int_of(f[2]) + COPY_EPOCH_DAY,
-                                       .customers = int_of(f[4]),
-                                       .rated = int_of(f[5]),
-                                       .base = int_of(f[6]),
-                                       .k = int_of(f[7]),
-                                       .threshold_minor = int_of(f[8]),
-                                       .members = int_of(f[9]),
-                                       .median_balance = int_of(f[13]),
-                                       .categories = (int32_t)int_of(f[14]) };
-        for (size_t cut = 0; cut < SEGMENT_CUTS; cut++) {
-            t.r_cuts[cut] = (int32_t)element(f[10], cut, 4);
-            t.f_cuts[cut] = (int32_t)element(f[11], cut, 4);
-            t.m_cuts[cut] = element(f[12], cut, 8);
-        }
-        to->threshold(to->arg, &t);
-    }
-    for (size_t at = 0; at < w->category_count; at++)
-        to->category(to->arg, w->categories[at]);
-    for (size_t at = 0; at < w->standing.count; at++) {
-        size_t count = split(w->standing.rows[at].bytes, w->standing.rows[at].size, f, &size);
-        cr_assert(to->standing(to->arg, f[1], f[count - 1]));
-    }
-    return STORE_OK;
-}
-
-static void keep_standing(struct world *w, const struct row_buffer *rows, bool is_new)
-{
-    struct text f[32];
-    char key[64];
-    size_t size, before = w->standing.count;
-    for (size_t at = 0; at < rows->size; at += size) {
-        split(rows->data + at, rows->size - at, f, &size);
-        snprintf(key, sizeof key, "%.*s", (int)f[1].size, f[1].data);
-        keep(&w->standing, key, 0, rows->data + at, size);
-    }
-    cr_assert_eq(w->standing.count, before + (is_new ? rows->rows : 0),
-                 "new customers are new, known ones known");
-}
-
-static void apply(struct world *w, const struct segment_commit *commit)
-{
-    struct text f[32];
-    size_t size;
-    w->owner = *commit->owner;
-    memcpy(w->parts, commit->parts, commit->part_count * sizeof *w->parts);
-    keep_standing(w, commit->newcomers, true);
-    keep_standing(w, commit->standing, false);
-    for (size_t at = 0; at < commit->thresholds->size; at += size) {
-        split(commit->thresholds->data + at, commit->thresholds->size - at, f, &size);
-        keep(&w->thresholds, NULL, int_of(f[1]), commit->thresholds->data + at, size);
-    }
-    for (size_t at = 0; at < commit->changes->size; at += size) {
-        char key[64];
-        split(commit->changes->data + at, commit->changes->size - at, f, &size);
-        snprintf(key, sizeof key, "%.*s", (int)f[2].size, f[2].data);
-        size_t before = w->changes.count;
-        keep(&w->changes, key, int_of(f[1]), commit->changes->data + at, size);
-        cr_assert_eq(w->changes.count, before + 1, "a change is made once");
-    }
-    for (size_t at = 0; at < commit->category_count; at++) {
-        char *name = strndup(commit->categories[at].data, commit->categories[at].size);
-        w->categories[w->category_count++] = text_of(name);
-    }
-}
-
-static enum store_reply store_commit(void *self, const struct segment_commit *commit, struct ll_err *err)
-{
-    struct world *w = self;
-    if (!w->is_owned || commit->owner->epoch != w->owner.epoch) {
-        ll_fail(err, LL_RETRY, "epoch");
-        return STORE_NOT_MINE;
-    }
-    bool lost = fails(w);
-    if (!lost || dice(w, 2) == 0)
-        apply(w, commit);
-    if (!lost)
-        return STORE_OK;
-    w->is_owned = false;
-    ll_fail(err, LL_RETRY, "no reply");
-    return STORE_DOWN;
-}
-
-static enum store_reply store_changes(void *self, int64_t from, int64_t limit, segment_change_row_fn *each,
-                                      void *arg, struct ll_err *err)
-{
-    struct world *w = self;
-    (void)err;
-    for (int64_t number = from; number < from + limit && number < from + 7; number++)
-        for (size_t at = 0; at < w->changes.count; at++) {
-            struct segment_change change;
-            int64_t change_no;
-            if (w->changes.rows[at].number != number)
-                continue;
-            cr_assert(segment_read_change(w->changes.rows[at].bytes, w->changes.rows[at].size, &change_no,
-                                          &change));
-            each(arg, change_no, &change);
-        }
-    return STORE_OK;
-}
-
-static enum store_reply store_set(void *self, int64_t upto, struct ll_err *err)
-{
-    (void)err;
-    ((struct world *)self)->owner.relayed_upto = upto;
-    return STORE_OK;
-}
-
-static const struct segment_store_ops store_ops = { .claim = store_claim,
-                                                    .load = store_load,
-                                                    .commit = store_commit,
-                                                    .changes = store_changes,
-                                                    .set_relayed = store_set,
-                                                    .close = bus_close };
-
-static int64_t now(void *self)
-{
-    return ((struct world *)self)->now_ms += 1;
-}
-
 /* ---- the ledger ---- */
 
-static void append(struct world *w, int partition, const struct event *event)
+enum pace { BY_LOG, BY_EVENT, IN_FILES };
+enum { FILE_ROWS = 80, REPEATED_ROWS = 12, QUIET_MS = 15000 };
+
+/* When the next row is posted. By event: within seconds. In files: one partition may be silent for long while others are not; between
+ * two files all are, and the second one begins with rows of the last day of the first. */
+static int64_t pace_of(struct world *w, enum pace pace, int at, int64_t posted_ms, int64_t day[PARTITIONS])
 {
-    char value[512];
-    size_t size = codec_write(codec, event, value, sizeof value);
-    cr_assert_gt(size, 0u);
-    int64_t at = w->logs[partition].count++;
-    w->logs[partition].values[at] = malloc(size);
-    memcpy(w->logs[partition].values[at], value, size);
-    w->logs[partition].sizes[at] = (uint32_t)size;
+    if (pace != IN_FILES)
+        return posted_ms + 1;
+    if (at % FILE_ROWS != 0)
+        return posted_ms + (world_dice(w, 10) == 0 ? 4000 + (int64_t)world_dice(w, 10000) : 1);
+    for (int p = 1; p < PARTITIONS; p++)
+        day[0] = day[p] > day[0] ? day[p] : day[0];
+    for (int p = 1; p < PARTITIONS; p++)
+        day[p] = day[0];
+    return posted_ms + QUIET_MS + (int64_t)world_dice(w, 50000);
 }
 
-static void append_tick(struct world *w, int partition, int64_t time_ms)
+static void append_row(struct world *w, int at, int p, int64_t event_ms, int64_t posted_ms)
 {
-    append(w, partition,
-           &(struct event){ .kind = EVENT_CONTROL, .control = { .kind = CONTROL_TICK, .time_ms = time_ms } });
+    char customer[24], id[16], sale[16];
+    bool back = world_dice(w, 6) == 0;
+    snprintf(customer, sizeof customer, "C%d", (int)world_dice(w, CUSTOMERS) * PARTITIONS + p);
+    snprintf(id, sizeof id, "T%d", at);
+    snprintf(sale, sizeof sale, "T%d", (int)world_dice(w, (uint64_t)at + 1));
+    struct ledger_line line = { .product_id = TEXT("P"),
+                                .category = world_dice(w, 2) == 0 ? TEXT("toys") : TEXT("food"),
+                                .amount_minor = (int64_t)(1 + world_dice(w, 9000)) * (back ? -1 : 1) };
+    struct event event = { .kind = EVENT_LEDGER };
+    event.ledger = (struct ledger_entry){
+        .run = 1,
+        .partition = p,
+        .offset = w->logs[p].count,
+        .source = TEXT("till"),
+        .type = back ? TRANSACTION_RETURN : TRANSACTION_SALE,
+        .transaction_id = text_of(id),
+        .sale_id = back && world_dice(w, 2) == 0 ? text_of(sale) : (struct text){ 0 },
+        .customer_id = text_of(customer),
+        .net_minor = line.amount_minor,
+        .lines = &line,
+        .line_count = 1,
+        .sale_day = (int32_t)(event_ms / DAY_MS),
+        .points = line.amount_minor / 10,
+        .event_time_ms = event_ms,
+        .posted_at_ms = posted_ms,
+    };
+    world_append(w, p, &event);
+    if (world_dice(w, 10) == 0)
+        world_append(w, p, &event); /* the relay never does; a reader drops it all the same */
 }
 
 /* Sales and returns of fifty days, in each partition mostly in the order of their time, some twice; then the clocks at the end.
- * by_event: posted within seconds; else when they happened, with a TICK for each day. */
-static void fill(struct world *w, uint64_t seed, bool by_event)
+ * By the log's clock they are posted when they happened, with a TICK for each day. */
+static void fill(struct world *w, uint64_t seed, enum pace pace)
 {
     w->random = seed;
     int64_t day[PARTITIONS] = { 0 }, posted_ms = (BEGIN_DAY + DAYS + 100) * DAY_MS;
     for (int at = 0; at < ROWS_MAX; at++) {
-        int p = (int)dice(w, PARTITIONS);
-        char customer[24], id[16], sale[16];
-        if (dice(w, 3) == 0 && day[p] < DAYS - 1)
+        int p = (int)world_dice(w, PARTITIONS);
+        posted_ms = pace_of(w, pace, at, posted_ms, day);
+        bool repeats = pace == IN_FILES && at % FILE_ROWS < REPEATED_ROWS;
+        if (world_dice(w, 3) == 0 && day[p] < DAYS - 1 && !repeats)
             day[p]++;
-        int64_t event_ms =
-            (BEGIN_DAY + day[p] - (dice(w, 12) == 0 ? (int64_t)dice(w, 3) : 0)) * DAY_MS + 43200000 + at;
-        bool back = dice(w, 6) == 0;
-        snprintf(customer, sizeof customer, "C%d", (int)dice(w, CUSTOMERS) * PARTITIONS + p);
-        snprintf(id, sizeof id, "T%d", at);
-        snprintf(sale, sizeof sale, "T%d", (int)dice(w, (uint64_t)at + 1));
-        struct ledger_line line = { .product_id = TEXT("P"),
-                                    .category = dice(w, 2) == 0 ? TEXT("toys") : TEXT("food"),
-                                    .amount_minor = (int64_t)(1 + dice(w, 9000)) * (back ? -1 : 1) };
-        struct event event = { .kind = EVENT_LEDGER };
-        event.ledger = (struct ledger_entry){
-            .run = 1,
-            .partition = p,
-            .offset = w->logs[p].count,
-            .source = TEXT("till"),
-            .type = back ? TRANSACTION_RETURN : TRANSACTION_SALE,
-            .transaction_id = text_of(id),
-            .sale_id = back && dice(w, 2) == 0 ? text_of(sale) : (struct text){ 0 },
-            .customer_id = text_of(customer),
-            .net_minor = line.amount_minor,
-            .lines = &line,
-            .line_count = 1,
-            .sale_day = (int32_t)(event_ms / DAY_MS),
-            .points = line.amount_minor / 10,
-            .event_time_ms = event_ms,
-            .posted_at_ms = by_event ? posted_ms + at : event_ms,
-        };
-        append(w, p, &event);
-        if (dice(w, 10) == 0)
-            append(w, p, &event); /* the relay never does; a reader drops it all the same */
-        if (!by_event && dice(w, 4) == 0)
-            append_tick(w, p, event_ms);
+        int64_t late = world_dice(w, 12) == 0 ? (int64_t)world_dice(w, 3) : 0;
+        int64_t event_ms = (BEGIN_DAY + day[p] - late) * DAY_MS + 43200000 + at;
+        append_row(w, at, p, event_ms, pace == BY_LOG ? event_ms : posted_ms);
+        if (pace != BY_EVENT && world_dice(w, 4) == 0)
+            world_tick(w, p, pace == BY_LOG ? event_ms : posted_ms);
     }
     w->last_tick_ms = posted_ms + 1000000;
     for (int p = 0; p < PARTITIONS; p++)
-        append_tick(w, p, by_event ? w->last_tick_ms : (BEGIN_DAY + DAYS) * DAY_MS + 1);
+        world_tick(w, p, pace != BY_LOG ? w->last_tick_ms : (BEGIN_DAY + DAYS) * DAY_MS + 1);
 }
 
-/* ---- a run ---- */
-
-static struct world *world_new(uint64_t seed, bool by_event)
+static struct world *world_of(uint64_t seed, enum pace pace)
 {
-    struct world *w = calloc(1, sizeof *w);
-    config_defaults(&w->config);
-    snprintf(w->config.segment.clock, sizeof w->config.segment.clock, "%s", by_event ? "event" : "log");
-    w->owner.next_change = w->owner.relayed_upto = 1;
-    w->progress = -1;
-    w->now_ms = 1000000;
-    for (int p = 0; p < PARTITIONS; p++)
-        w->parts[p] = (struct segment_part){ .partition = p, .row_offset = -1 };
-    fill(w, seed, by_event);
+    struct world *w = world_new(codec, calendar, pace != BY_LOG);
+    w->config.segment.quiet_ms = QUIET_MS;
+    fill(w, seed, pace);
     return w;
 }
 
-static void world_free(struct world *w)
-{
-    for (int p = 0; p < PARTITIONS; p++)
-        for (int64_t at = 0; at < w->logs[p].count; at++)
-            free(w->logs[p].values[at]);
-    for (size_t at = 0; at < w->category_count; at++)
-        free((char *)(uintptr_t)w->categories[at].data);
-    drop(&w->sent);
-    drop(&w->published);
-    drop(&w->standing);
-    drop(&w->thresholds);
-    drop(&w->changes);
-    free(w);
-}
+/* ---- a run ---- */
 
 static bool is_done(const struct world *w)
 {
@@ -584,22 +112,12 @@ static void run(struct world *w, uint64_t seed, int faults)
 {
     struct segment segment;
     struct ll_err err = { "" };
-    const struct segment_needs needs = {
-        .config = &w->config,
-        .store = { &store_ops, w },
-        .clock = { now, now, w },
-        .calendar = calendar,
-        .codec = codec,
-        .partitions = PARTITIONS,
-        .open_consumer = open_consumer,
-        .open_producer = open_producer,
-        .arg = w,
-    };
+    const struct segment_needs needs = world_needs(w);
     w->random = seed;
     w->faults = faults;
     w->config.segment.flush_ms = 10;
-    w->config.segment.flush_rows = 1 + (int64_t)dice(w, 60);
-    w->config.segment.ahead_records = 1 + (int64_t)dice(w, 30);
+    w->config.segment.flush_rows = 1 + (int64_t)world_dice(w, 60);
+    w->config.segment.ahead_records = 1 + (int64_t)world_dice(w, 30);
     segment_init(&segment, &needs);
     int steps = 0;
     while (!is_done(w) && steps++ < STEPS_MAX) {
@@ -608,10 +126,10 @@ static void run(struct world *w, uint64_t seed, int faults)
         cr_assert_eq(segment_step(&segment, &err), LL_OK, "seed %llu: %s", (unsigned long long)seed,
                      err.text);
         w->now_ms += 5;
-        if (faults > 0 && dice(w, 400) == 0) { /* killed: nothing of its memory is left */
+        if (faults > 0 && world_dice(w, 400) == 0) { /* killed: nothing of its memory is left */
             segment_drop_queues(&segment);
             segment_done(&segment);
-            w->told = w->flowing = w->is_owned = false;
+            world_kill(w);
             segment_init(&segment, &needs);
         }
     }
@@ -667,28 +185,43 @@ static void expect_published_once(struct world *w, uint64_t seed)
         cr_assert_eq(codec_read(codec, EVENT_SEGMENT_CHANGE, value, scratch, &event, &code, NULL), LL_OK);
         snprintf(key, sizeof key, "%.*s", (int)event.segment_change.change_id.size,
                  event.segment_change.change_id.data);
-        keep(seen, key, 0, "", 0);
+        kept_put(seen, key, 0, "", 0);
     }
     cr_assert_eq(seen->count, w->published.count, "seed %llu: a change was published twice",
                  (unsigned long long)seed);
     cr_assert_eq(seen->count, w->changes.count);
-    drop(seen);
+    kept_drop(seen);
     free(seen);
     codec_scratch_free(scratch);
 }
 
-static void compare(bool by_event, uint64_t worlds, uint64_t runs)
+/* Versions beyond the first of their day. */
+static size_t epochs_superseded(const struct kept_list *thresholds)
+{
+    size_t count = 0;
+    for (size_t at = 0; at + 1 < thresholds->count; at++)
+        for (size_t other = 0; other < at; other++) /* the day is the third field: 2 + 8 + 8 bytes on */
+            if (memcmp(thresholds->rows[at].bytes + 22, thresholds->rows[other].bytes + 22, 4) == 0) {
+                count++;
+                break;
+            }
+    return count;
+}
+
+static void compare(enum pace pace, uint64_t worlds, uint64_t runs)
 {
     struct ll_err err = { "" };
+    size_t superseded = 0;
     cr_assert_eq(codec_new(LENS_SOURCE_DIR "/schemas", NULL, &codec, &err), LL_OK, "%s", err.text);
     cr_assert_eq(calendar_new("UTC", &calendar, &err), LL_OK);
     for (uint64_t ledger = 1; ledger <= worlds; ledger++) {
-        struct world *plain = world_new(ledger, by_event);
+        struct world *plain = world_of(ledger, pace);
         run(plain, 1, 0);
         cr_assert_geq(plain->thresholds.count, 20u);
         cr_assert_gt(plain->changes.count, 200u);
+        superseded += epochs_superseded(&plain->thresholds);
         for (uint64_t seed = 2; seed < 2 + runs; seed++) {
-            struct world *w = world_new(ledger, by_event);
+            struct world *w = world_of(ledger, pace);
             run(w, seed * 1000 + ledger, seed % 2 == 0 ? 0 : 30);
             expect_same(&w->thresholds, &plain->thresholds, false, "epochs", seed);
             expect_same(&w->changes, &plain->changes, true, "changes", seed);
@@ -699,15 +232,20 @@ static void compare(bool by_event, uint64_t worlds, uint64_t runs)
         }
         world_free(plain);
     }
+    cr_assert_eq(superseded >= 2 * worlds, pace == IN_FILES, "%zu days were closed again", superseded);
     calendar_free(calendar);
     codec_free(codec);
 }
 
 Test(loop, any_order_of_partitions_and_any_fault_gives_the_same_by_the_sales_own_time)
 {
-    compare(true, 15, 12);
+    compare(BY_EVENT, 15, 12);
 }
 Test(loop, any_order_of_partitions_and_any_fault_gives_the_same_by_the_logs_clock)
 {
-    compare(false, 15, 12);
+    compare(BY_LOG, 15, 12);
+}
+Test(loop, a_second_file_of_the_same_days_closes_the_last_one_again_in_any_order)
+{
+    compare(IN_FILES, 15, 12);
 }
