@@ -151,6 +151,11 @@ static void tell_changes(struct engine *engine, struct standing *customer, struc
 
 /* ---- judging ---- */
 
+static struct window window_of(const struct engine *engine)
+{
+    return (struct window){ engine->day, engine->before, engine->settings.at_risk_days };
+}
+
 static enum tier level_of(const struct engine *engine, int64_t points)
 {
     enum tier level = TIER_BRONZE;
@@ -162,7 +167,7 @@ static enum tier level_of(const struct engine *engine, int64_t points)
 static void set_flags(struct engine *engine, struct standing *customer, bool is_high)
 {
     bool risk = customer->last_day != NO_DAY && customer->balance > 0 &&
-                engine->day - customer->last_day >= AT_RISK_DAYS;
+                engine->day - customer->last_day >= engine->settings.at_risk_days;
     customer->flags = (uint8_t)((is_high ? FLAG_HIGH_SPENDER : 0) | (risk ? FLAG_AT_RISK : 0));
 }
 
@@ -207,7 +212,8 @@ static void post_customer(struct engine *engine, const struct ledger_entry *entr
         .net_minor = entry->net_minor,
         .points = entry->points,
     };
-    standing_post(customer, &row, engine->day, engine->before);
+    const struct window window = window_of(engine);
+    standing_post(customer, &row, &window);
     for (uint32_t at = 0; at < entry->line_count; at++)
         if (!text_empty(entry->lines[at].category))
             standing_spend(customer, engine_category(engine, entry->lines[at].category, is_sale),
@@ -291,7 +297,7 @@ uint32_t engine_move_threshold(struct engine *engine)
     uint32_t crossed = 0;
     if (engine->count > 0)
         memcpy(values, engine->monetary, engine->count * sizeof *values);
-    epoch_threshold(epoch, values, engine->count);
+    epoch_threshold(epoch, values, engine->count, engine->settings.high_spender_percent);
     epoch->members = 0;
     for (uint32_t at = 0; at < engine->count; at++) {
         bool is = epoch_is_high(epoch, engine->monetary[at], engine->high[at],
@@ -354,12 +360,13 @@ void engine_open(struct engine *engine, int64_t detected_ms)
     int year, month, day;
     engine_begin(engine, engine->day + 1);
     struct engine_cause cause = { SEGMENT_TIME, engine_day_ms(engine, engine->day), detected_ms };
+    const struct window window = window_of(engine);
     uint32_t at = engine_table_take_due(engine, engine->day);
     while (at != NOBODY) {
         struct standing *customer = &engine->list[at];
         struct membership was = membership_of(customer);
         at = customer->next;
-        standing_move(customer, engine->day, engine->before);
+        standing_move(customer, &window);
         engine_table_due(engine, customer, NO_DAY);
         judge_flags(engine, customer);
         engine_table_dirty(engine, customer);
@@ -373,11 +380,22 @@ void engine_open(struct engine *engine, int64_t detected_ms)
 void engine_rejudge(struct engine *engine, int64_t effective_ms, int64_t detected_ms)
 {
     struct engine_cause cause = { SEGMENT_RULES, effective_ms, detected_ms };
+    const struct window window = window_of(engine);
+    bool decides = engine->epoch.version > 0 &&
+                   engine->epoch.k != epoch_k(engine->epoch.base, engine->settings.high_spender_percent);
+    if (decides)
+        engine_decide(engine);
     for (uint32_t at = 0; at < engine->count; at++) {
         struct standing *customer = &engine->list[at];
         struct membership was = membership_of(customer);
-        judge_tier(engine, customer, true);
+        int32_t due_was = customer->due_day;
+        standing_move(customer, &window);
+        if (customer->due_day != due_was)
+            engine_table_due(engine, customer, due_was);
+        judge_tier(engine, customer, false);
         judge_flags(engine, customer);
+        if (decides)
+            judge_scores(engine, customer);
         engine_table_dirty(engine, customer);
         tell_changes(engine, customer, was, &cause);
     }

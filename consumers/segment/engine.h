@@ -30,7 +30,8 @@ struct engine_settings {
     int32_t run;
     int64_t tier_points[TIER_COUNT]; /* at least so many; TIER_BRONZE: 0 */
     struct clv_weights weights;
-    int32_t hysteresis_percent;
+    int32_t high_spender_percent, hysteresis_percent;
+    int32_t at_risk_days;
 };
 
 /* Valid during the call. */
@@ -108,7 +109,8 @@ void engine_decide(struct engine *engine);
 void engine_close(struct engine *engine, int64_t detected_ms);
 /* Goes to the next day. */
 void engine_open(struct engine *engine, int64_t detected_ms);
-/* Judges everybody again: the settings are others than before. */
+/* Judges everybody again: the settings are others than before. A tier rises at once, and falls at the review, as ever. A share of high spenders that is not the epoch's leads to another
+ * epoch, of the day that is reckoned with. */
 void engine_rejudge(struct engine *engine, int64_t effective_ms, int64_t detected_ms);
 
 void engine_clv(struct engine *engine, const struct standing *customer, struct clv *ret);

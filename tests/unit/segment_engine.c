@@ -38,7 +38,9 @@ static void on_change(void *arg, const struct segment_change *change)
 
 static const struct engine_settings settings = { .run = 1,
                                                  .tier_points = { 0, 0, 500, 2000 },
-                                                 .weights = { { 10, 45, 25, 20 } } };
+                                                 .weights = { { 10, 45, 25, 20 } },
+                                                 .high_spender_percent = 10,
+                                                 .at_risk_days = 30 };
 
 static void setup(void)
 {
@@ -131,7 +133,7 @@ Test(segment, ranks_are_those_of_sorting)
         for (size_t i = 1; i <= CUTS; i++)
             cr_assert_eq(cuts[i - 1], sorted[(i * count + 4) / 5 - 1], "seed %u cut %zu", seed, i);
         struct epoch epoch = { 0 };
-        epoch_threshold(&epoch, values, count);
+        epoch_threshold(&epoch, values, count, 10);
         size_t base = 0;
         for (size_t at = 0; at < count; at++)
             base += sorted[at] > 0;
@@ -160,6 +162,49 @@ Test(segment, every_cell_of_scores_has_one_name_and_every_name_a_cell)
 }
 
 /* ---- who changes what ---- */
+
+/* Sells what gives ten customers other spends, points and days, and closes the day. */
+static void sell_to_ten(int32_t day)
+{
+    engine_begin(&engine, day);
+    for (int at = 0; at < 10; at++) {
+        char id[16];
+        snprintf(id, sizeof id, "C%d", at);
+        sell(id, id, day - 4 * at, 1000 + at, 1 + at);
+    }
+    engine_close(&engine, 1);
+}
+
+Test(segment, other_settings_change_who_is_in_what_once_by_reason_rules)
+{
+    sell_to_ten(20000);
+    cr_expect_eq(engine.epoch.k, 1);
+    expect_told("C9", "AT_RISK", SEGMENT_ENTERED, SEGMENT_POINTS_EARNED, 20000);
+    int before = told_count;
+    engine.settings.high_spender_percent = 30;
+    engine.settings.at_risk_days = 20;
+    engine_rejudge(&engine, 5, 6);
+    cr_expect_eq(engine.epoch.version, 2, "another share, another epoch");
+    cr_expect_eq(engine.epoch.day, 20000);
+    cr_expect_eq(engine.epoch.k, 3);
+    expect_told("C8", "HIGH_SPENDER", SEGMENT_ENTERED, SEGMENT_RULES, 20000);
+    expect_told("C7", "HIGH_SPENDER", SEGMENT_ENTERED, SEGMENT_RULES, 20000);
+    for (int at = 5; at < 8; at++) {
+        char id[16];
+        snprintf(id, sizeof id, "C%d", at);
+        expect_told(id, "AT_RISK", SEGMENT_ENTERED, SEGMENT_RULES, 20000);
+    }
+    cr_expect_eq(told_count - before, 5, "%d", told_count - before);
+    engine_rejudge(&engine, 7, 8);
+    cr_expect_eq(told_count - before, 5, "the second time nothing is left to tell");
+    cr_expect_eq(engine.epoch.version, 2);
+    engine_open(&engine, 9);
+    engine_open(&engine, 9);
+    engine_open(&engine, 9);
+    engine_open(&engine, 9);
+    expect_told("C4", "AT_RISK", SEGMENT_ENTERED, SEGMENT_TIME, 20004);
+}
+
 
 Test(segment, another_customers_purchase_pushes_one_out_when_the_day_is_closed)
 {
@@ -254,6 +299,21 @@ Test(segment, a_tier_rises_at_once_and_falls_at_the_review)
     engine_open(&engine, 0);
     expect_told("C", "TIER_SILVER", SEGMENT_EXITED, SEGMENT_TIME, day_of(2025, 4, 1));
     expect_told("C", "TIER_BRONZE", SEGMENT_ENTERED, SEGMENT_TIME, day_of(2025, 4, 1));
+}
+
+Test(segment, other_limits_of_tiers_are_no_review)
+{
+    int32_t day = day_of(2025, 3, 20);
+    engine_begin(&engine, day);
+    sell("C", "1", day, 1000, 2000);
+    give_back("C", "1", day, 900, 1200);
+    sell("D", "2", day, 1000, 450);
+    int before = told_count;
+    engine.settings.tier_points[TIER_SILVER] = 400;
+    engine_rejudge(&engine, 0, 0);
+    expect_told("D", "TIER_SILVER", SEGMENT_ENTERED, SEGMENT_RULES, day);
+    cr_expect_eq(told_count - before, 2, "and nothing of C: %d", told_count - before);
+    cr_expect_eq(engine_find(&engine, TEXT("C"))->tier, TIER_GOLD);
 }
 
 Test(segment, the_same_state_twice_tells_nothing_and_ids_are_derived)
