@@ -28,10 +28,10 @@ void report_batch_settings(const struct config *config, char *to, size_t size)
     snprintf(
         to, size,
         "{\"silver_points\": %lld, \"gold_points\": %lld, \"clv_trajectory\": %d, \"clv_engagement\": %d,"
-        " \"clv_breadth\": %d, \"clv_points\": %d}",
+        " \"clv_breadth\": %d, \"clv_points\": %d, \"at_risk_days\": %d, \"high_spender_percent\": %d}",
         (long long)config->segment.tier_silver, (long long)config->segment.tier_gold,
         config->segment.weight_trajectory, config->segment.weight_engagement, config->segment.weight_breadth,
-        config->segment.weight_points);
+        config->segment.weight_points, config->segment.at_risk_days, config->segment.high_spender_percent);
 }
 
 enum ll_status report_standing_read(const struct lens *lens, struct postgres *postgres, const char *as_of,

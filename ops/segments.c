@@ -143,7 +143,8 @@ static void list_text(struct asking *asking, const char *day, const struct postg
     if (asking->live_base > 0)
         printf("now, by the ranks in Redis: %s, number %s of %s\n",
                lens_money(asking->lens, asking->live_threshold_minor),
-               lens_number((asking->live_base + 9) / 10), lens_number(asking->live_base));
+               lens_number((asking->live_base * asking->lens->config.segment.high_spender_percent + 99) / 100),
+               lens_number(asking->live_base));
 }
 
 /* What the threshold would be now; Redis is asked, and may be away. */

@@ -196,8 +196,9 @@ static void say_flags(const struct lens *lens, struct prose *prose, const json_t
     if (json_is_null(json_object_get(one, "recency_days")))
         say(prose, ": has never bought.");
     else
-        say(prose, ": %lld days without a visit (30 are the limit) and %s points that could be spent.",
-            (long long)number(one, "recency_days"), lens_number(balance > 0 ? balance : 0));
+        say(prose, ": %lld days without a visit (%d are the limit) and %s points that could be spent.",
+            (long long)number(one, "recency_days"), lens->config.segment.at_risk_days,
+            lens_number(balance > 0 ? balance : 0));
 }
 
 static void say_facts(const struct lens *lens, struct prose *prose, const json_t *one)

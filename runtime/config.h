@@ -116,7 +116,8 @@ struct config {
         int64_t quiet_ms;          /* clock = event: a partition is at its end if its clock is so far beyond all rows */
         int64_t tier_silver, tier_gold; /* points of twelve months */
         int32_t weight_trajectory, weight_engagement, weight_breadth, weight_points; /* sum to 100 */
-        int32_t hysteresis_percent;
+        int32_t at_risk_days;
+        int32_t high_spender_percent, hysteresis_percent;
         int32_t metrics_port;
     } segment;
 

@@ -180,7 +180,8 @@ enum ll_status segment_ranks_read(const struct config *config, int64_t *ret_coun
         }
     }
     if (status == LL_OK && *ret_count > 0)
-        status = read_rank(ranks, (*ret_count + 9) / 10, ret_threshold_minor, err);
+        status = read_rank(ranks, (*ret_count * config->segment.high_spender_percent + 99) / 100,
+                           ret_threshold_minor, err);
     segment_ranks_close(ranks);
     return status;
 }

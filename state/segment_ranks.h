@@ -33,6 +33,6 @@ enum store_reply segment_ranks_check(struct segment_ranks *ranks, int64_t epoch,
 enum store_reply segment_ranks_mark(struct segment_ranks *ranks, int64_t epoch, int64_t commit,
                                     struct ll_err *err);
 
-/* For tools: how many there are, and the k-th largest spend with k = ceil(count / 10). *ret_count -1: there is no set. */
+/* For tools: how many there are, and the k-th largest spend, k by segment.high_spender_percent. *ret_count -1: there is no set. */
 enum ll_status segment_ranks_read(const struct config *config, int64_t *ret_count,
                                   int64_t *ret_threshold_minor, struct ll_err *err);

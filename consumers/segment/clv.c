@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { RECENT_DAYS = 90, YEAR_DAYS = 365, WEEKS = 26, WEEK_DAYS = 7, SPENDS_SORTED = 64 };
+enum { RECENT_DAYS = 90, YEAR_DAYS = 365, WEEKS = 26, WEEK_DAYS = 7, GATE_DAYS = 30, SPENDS_SORTED = 64 };
 
 static void count_visits(const struct standing *customer, int32_t day, struct clv *clv)
 {
@@ -98,7 +98,7 @@ void clv_of(const struct standing *customer, const struct epoch *epoch, int32_t 
         ret->component[CLV_POINTS] =
             at_most_1(log(1 + (double)customer->balance) / log(1 + 10 * (double)epoch->median_balance));
     ret->gate =
-        ret->recency_days <= AT_RISK_DAYS ? 1 : pow(2, -(double)(ret->recency_days - AT_RISK_DAYS) / 120);
+        ret->recency_days <= GATE_DAYS ? 1 : pow(2, -(double)(ret->recency_days - GATE_DAYS) / 120);
     int32_t sum = 0;
     for (int part = 0; part < CLV_PARTS; part++) {
         ret->thousandths[part] =

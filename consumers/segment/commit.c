@@ -13,11 +13,12 @@ _Static_assert((int)CLV_PARTS == 4, "a standing has four contributions");
 
 void segment_settings_text(const struct config *config, char to[SEGMENT_SETTINGS_SIZE])
 {
-    snprintf(to, SEGMENT_SETTINGS_SIZE, "tiers %lld %lld weights %d %d %d %d hysteresis %d",
+    snprintf(to, SEGMENT_SETTINGS_SIZE, "tiers %lld %lld weights %d %d %d %d high %d hysteresis %d risk %d",
              (long long)config->segment.tier_silver, (long long)config->segment.tier_gold,
              config->segment.weight_trajectory, config->segment.weight_engagement,
              config->segment.weight_breadth, config->segment.weight_points,
-             config->segment.hysteresis_percent);
+             config->segment.high_spender_percent, config->segment.hysteresis_percent,
+             config->segment.at_risk_days);
 }
 
 struct engine_settings segment_engine_settings(const struct config *config)
@@ -27,7 +28,9 @@ struct engine_settings segment_engine_settings(const struct config *config)
         .tier_points = { 0, 0, config->segment.tier_silver, config->segment.tier_gold },
         .weights = { { config->segment.weight_trajectory, config->segment.weight_engagement,
                        config->segment.weight_breadth, config->segment.weight_points } },
+        .high_spender_percent = config->segment.high_spender_percent,
         .hysteresis_percent = config->segment.hysteresis_percent,
+        .at_risk_days = config->segment.at_risk_days,
     };
 }
 
@@ -95,7 +98,10 @@ static void rejudge_if_other(struct segment *segment)
     for (size_t at = 0; at < segment->needs.partitions; at++)
         clock_ms = segment->parts[at].clock_ms > clock_ms ? segment->parts[at].clock_ms : clock_ms;
     log_line(LOG_INFO, "settings_changed", "settings=%s", log_quote_c(now));
+    int32_t version = segment->engine.epoch.version;
     engine_rejudge(&segment->engine, clock_ms, clock_ms);
+    if (segment->engine.epoch.version != version)
+        segment_on_close(segment, clock_ms);
 }
 
 static void forget(struct segment *segment)

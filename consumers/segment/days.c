@@ -2,9 +2,12 @@
  * When a record may be taken, and when a day has ended.
  * clock = log: a partition's day is that of its clock, the highest posted_at or TICK. A record of a later day than the one reckoned
  * with waits; the day ends when every partition has such a record.
- * clock = event: a partition's day is the highest day of its sales' own times; TICKs say only that nothing comes. A partition
- * without a waiting row does not hold the others up once a TICK is quiet_ms later than every row that was seen: validate lets
- * no TICK run ahead of records that it still has to judge.
+ * clock = event: a partition's day is the highest day of its sales' own times; TICKs say only that nothing comes. A row that was
+ * posted quiet_ms or more after every row that is in, or waits for a later day, comes later: it holds no day up, and neither does
+ * a partition without a row once a TICK is so far on (validate lets no TICK run ahead of records that it still has to judge).
+ * Where nothing else is left the day is closed, and the first of what comes later is next: once no partition can bring an earlier
+ * one. Rows of a closed day are taken into it, and it is closed again, under a new version, as it was the first time.
+ * All of this asks for what the records say and for nothing else, not for when they were read.
  */
 #include "consumers/segment/segment.h"
 
@@ -97,8 +100,26 @@ static int32_t day_of(struct segment *segment, const struct segment_part *part, 
     return part->has_day && part->clock_day > day ? part->clock_day : day;
 }
 
-static bool may_take(const struct segment *segment, int32_t day)
+/* When it was posted, for the rule of quiet; 0: a TICK, which is never late. */
+static int64_t posted_of(const struct segment_part *part, const struct event *event)
 {
+    int64_t posted_ms = is_row(event) ? event->ledger.posted_at_ms : 0;
+    return is_row(event) && part->clock_ms > posted_ms ? part->clock_ms : posted_ms;
+}
+
+static bool comes_later(const struct segment *segment, int64_t posted_ms)
+{
+    return segment->is_event_clock && posted_ms > segment->posted_ms &&
+           posted_ms >= segment->posted_ms + segment->needs.config->segment.quiet_ms;
+}
+
+/* The partition's next record: may it be taken, given its day and when it was posted? */
+static bool may_take(struct segment *segment, int32_t day, int64_t posted_ms)
+{
+    if (comes_later(segment, posted_ms))
+        return false;
+    if (posted_ms > segment->posted_ms)
+        segment->posted_ms = posted_ms;
     return day == NO_DAY || (segment->engine.day != NO_DAY && day <= segment->engine.day);
 }
 
@@ -144,12 +165,6 @@ static void take(struct segment *segment, const struct bus_record *record, const
     segment->has_moved = true;
 }
 
-static void look_at(struct segment *segment, const struct event *event)
-{
-    if (is_row(event) && event->ledger.posted_at_ms > segment->posted_ms)
-        segment->posted_ms = event->ledger.posted_at_ms;
-}
-
 enum ll_status segment_take(struct segment *segment, struct bus_record *record, struct ll_err *err)
 {
     struct event event;
@@ -166,12 +181,14 @@ enum ll_status segment_take(struct segment *segment, struct bus_record *record, 
     enum ll_status status = decode(segment, record, &event, err);
     if (status != LL_OK)
         return status;
-    look_at(segment, &event);
-    int32_t day = day_of(segment, &segment->parts[record->partition], &event);
-    if (!may_take(segment, day)) {
+    const struct segment_part *part = &segment->parts[record->partition];
+    int32_t day = day_of(segment, part, &event);
+    int64_t posted_ms = posted_of(part, &event);
+    if (!may_take(segment, day, posted_ms)) {
         push(queue, record);
         queue->is_judged = true;
         queue->day = day;
+        queue->posted_ms = posted_ms;
         return LL_OK;
     }
     take(segment, record, &event, day);
@@ -187,15 +204,15 @@ static enum ll_status drain(struct segment *segment, struct segment_queue *queue
 {
     for (struct bus_record *record; (record = head_of(queue)) != NULL;) {
         struct event event;
-        if (queue->is_judged && !may_take(segment, queue->day))
+        if (queue->is_judged && !may_take(segment, queue->day, queue->posted_ms))
             break;
         enum ll_status status = decode(segment, record, &event, err);
         if (status != LL_OK)
             return status;
-        look_at(segment, &event);
         queue->day = day_of(segment, &segment->parts[partition], &event);
+        queue->posted_ms = posted_of(&segment->parts[partition], &event);
         queue->is_judged = true;
-        if (!may_take(segment, queue->day))
+        if (!may_take(segment, queue->day, queue->posted_ms))
             break;
         take(segment, record, &event, queue->day);
         pop(segment, queue);
@@ -206,10 +223,19 @@ static enum ll_status drain(struct segment *segment, struct segment_queue *queue
     return segment->consumer.ops->pause(segment->consumer.self, TOPIC_LEDGER, partition, false, err);
 }
 
-static bool is_drained(const struct segment *segment, size_t at)
+/* As long as one takes rows, or waits for a later day, with which another's are not so late any more. */
+static enum ll_status drain_all(struct segment *segment, struct ll_err *err)
 {
-    return segment->is_event_clock && segment->parts[at].quiet_ticks > 0 &&
-           segment->queues[at].tick_ms >= segment->posted_ms + segment->needs.config->segment.quiet_ms;
+    int64_t before_ms;
+    do {
+        before_ms = segment->posted_ms;
+        for (size_t at = 0; at < segment->needs.partitions; at++) {
+            enum ll_status status = drain(segment, &segment->queues[at], (int32_t)at, err);
+            if (status != LL_OK)
+                return status;
+        }
+    } while (segment->posted_ms > before_ms);
+    return LL_OK;
 }
 
 /* Every partition has left the day; *ret_next: the first day that one of them waits with, NO_DAY: none does. */
@@ -218,11 +244,26 @@ static bool all_have_left(const struct segment *segment, int32_t *ret_next)
     *ret_next = NO_DAY;
     for (size_t at = 0; at < segment->needs.partitions; at++) {
         const struct segment_queue *queue = &segment->queues[at];
-        if (queue->count == 0 && !is_drained(segment, at))
+        if (queue->count == 0 && !comes_later(segment, queue->tick_ms))
             return false;
-        if (queue->count > 0 && (*ret_next == NO_DAY || queue->day < *ret_next))
+        if (queue->count > 0 && !comes_later(segment, queue->posted_ms) &&
+            (*ret_next == NO_DAY || queue->day < *ret_next))
             *ret_next = queue->day;
     }
+    return true;
+}
+
+/* Nothing is left but what comes later. The first of it is next, if no partition can bring an earlier one. */
+static bool go_on(struct segment *segment)
+{
+    int64_t first_ms = INT64_MAX;
+    for (size_t at = 0; at < segment->needs.partitions; at++)
+        if (segment->queues[at].count > 0 && segment->queues[at].posted_ms < first_ms)
+            first_ms = segment->queues[at].posted_ms;
+    for (size_t at = 0; at < segment->needs.partitions; at++)
+        if (segment->queues[at].count == 0 && segment->queues[at].tick_ms < first_ms)
+            return false;
+    segment->posted_ms = first_ms;
     return true;
 }
 
@@ -239,26 +280,22 @@ enum ll_status segment_days(struct segment *segment, struct ll_err *err)
 {
     for (;;) {
         int32_t next;
-        for (size_t at = 0; at < segment->needs.partitions; at++) {
-            enum ll_status status = drain(segment, &segment->queues[at], (int32_t)at, err);
-            if (status != LL_OK)
-                return status;
-        }
-        if (!all_have_left(segment, &next))
-            return LL_OK;
-        if (segment->engine.day == NO_DAY) {
-            if (next == NO_DAY)
-                return LL_OK;
+        enum ll_status status = drain_all(segment, err);
+        if (status != LL_OK || !all_have_left(segment, &next))
+            return status;
+        if (segment->engine.day == NO_DAY && next != NO_DAY) {
             engine_begin(&segment->engine, next);
             continue;
         }
-        if (!segment->engine.is_closed) {
+        if (segment->engine.day != NO_DAY && !segment->engine.is_closed) {
             engine_close(&segment->engine, clock_of(segment));
             segment_on_close(segment, clock_of(segment));
         }
-        if (next == NO_DAY)
+        if (next != NO_DAY) {
+            engine_open(&segment->engine, clock_of(segment));
+            segment->has_moved = true;
+        } else if (!go_on(segment)) {
             return LL_OK;
-        engine_open(&segment->engine, clock_of(segment));
-        segment->has_moved = true;
+        }
     }
 }

@@ -151,6 +151,11 @@ static void tell_changes(struct engine *engine, struct standing *customer, struc
 
 /* ---- judging ---- */
 
+static struct window window_of(const struct engine *engine)
+{
+    return (struct window){ engine->day, engine->before, engine->settings.at_risk_days };
+}
+
 static enum tier level_of(const struct engine *engine, int64_t points)
 {
     enum tier level = TIER_BRONZE;
@@ -159,17 +164,20 @@ static enum tier level_of(const struct engine *engine, int64_t points)
     return level;
 }
 
+static void set_flags(struct engine *engine, struct standing *customer, bool is_high)
+{
+    bool risk = customer->last_day != NO_DAY && customer->balance > 0 &&
+                engine->day - customer->last_day >= engine->settings.at_risk_days;
+    customer->flags = (uint8_t)((is_high ? FLAG_HIGH_SPENDER : 0) | (risk ? FLAG_AT_RISK : 0));
+}
+
 static void judge_flags(struct engine *engine, struct standing *customer)
 {
     uint32_t at = (uint32_t)(customer - engine->list);
-    bool was = (customer->flags & FLAG_HIGH_SPENDER) != 0;
-    bool is =
-        epoch_is_high(&engine->epoch, customer->monetary_minor, was, engine->settings.hysteresis_percent);
-    bool risk = customer->last_day != NO_DAY && customer->balance > 0 &&
-                engine->day - customer->last_day >= AT_RISK_DAYS;
-    customer->flags = (uint8_t)((is ? FLAG_HIGH_SPENDER : 0) | (risk ? FLAG_AT_RISK : 0));
     engine->monetary[at] = customer->monetary_minor;
-    engine->high[at] = is;
+    engine->high[at] = epoch_is_high(&engine->epoch, customer->monetary_minor, engine->high[at],
+                                     engine->settings.hysteresis_percent);
+    set_flags(engine, customer, engine->high[at]);
 }
 
 static void judge_scores(struct engine *engine, struct standing *customer)
@@ -204,7 +212,8 @@ static void post_customer(struct engine *engine, const struct ledger_entry *entr
         .net_minor = entry->net_minor,
         .points = entry->points,
     };
-    standing_post(customer, &row, engine->day, engine->before);
+    const struct window window = window_of(engine);
+    standing_post(customer, &row, &window);
     for (uint32_t at = 0; at < entry->line_count; at++)
         if (!text_empty(entry->lines[at].category))
             standing_spend(customer, engine_category(engine, entry->lines[at].category, is_sale),
@@ -222,6 +231,7 @@ static void post_customer(struct engine *engine, const struct ledger_entry *entr
 
 void engine_post(struct engine *engine, const struct ledger_entry *entry)
 {
+    engine->is_closed = false;
     if (!text_empty(entry->customer_id)) {
         post_customer(engine, entry);
         return;
@@ -233,63 +243,93 @@ void engine_post(struct engine *engine, const struct ledger_entry *entry)
 
 /* ---- days ---- */
 
-static void decide(struct engine *engine)
+enum { GATHERED = 4 };
+
+/* Room for the figures of everybody, a column each. */
+static int64_t *scratch_of(struct engine *engine)
+{
+    if (engine->scratch_capacity < engine->count) {
+        engine->scratch_capacity = engine->capacity;
+        free(engine->scratch);
+        engine->scratch = malloc(engine->scratch_capacity * GATHERED * sizeof *engine->scratch);
+        if (engine->scratch == NULL)
+            abort();
+    }
+    return engine->scratch;
+}
+
+static void narrow_cuts(int64_t *values, size_t count, int32_t ret[CUTS])
+{
+    int64_t cuts[CUTS];
+    epoch_cuts(values, count, cuts);
+    for (int at = 0; at < CUTS; at++)
+        ret[at] = (int32_t)cuts[at];
+}
+
+/* What scores and potential are measured by: all customers are looked at, once. */
+static void decide_cuts(struct engine *engine, struct epoch *epoch)
+{
+    int64_t *f = scratch_of(engine), *r = f + engine->scratch_capacity, *m = r + engine->scratch_capacity,
+            *balance = m + engine->scratch_capacity;
+    size_t rated = 0, positive = 0;
+    for (uint32_t at = 0; at < engine->count; at++) {
+        const struct standing *customer = &engine->list[at];
+        f[rated] = customer->frequency;
+        r[rated] = standing_recency(customer, engine->day);
+        m[rated] = customer->monetary_minor;
+        rated += customer->frequency > 0;
+        balance[positive] = customer->balance;
+        positive += customer->balance > 0;
+    }
+    epoch->rated = (int64_t)rated;
+    epoch->median_balance = positive == 0 ? 0 : epoch_rank(balance, positive, (positive + 1) / 2);
+    if (rated == 0)
+        return;
+    narrow_cuts(f, rated, epoch->f_cuts);
+    narrow_cuts(r, rated, epoch->r_cuts);
+    epoch_cuts(m, rated, epoch->m_cuts);
+}
+
+uint32_t engine_move_threshold(struct engine *engine)
+{
+    struct epoch *epoch = &engine->epoch;
+    int64_t *values = scratch_of(engine);
+    uint32_t crossed = 0;
+    if (engine->count > 0)
+        memcpy(values, engine->monetary, engine->count * sizeof *values);
+    epoch_threshold(epoch, values, engine->count, engine->settings.high_spender_percent);
+    epoch->members = 0;
+    for (uint32_t at = 0; at < engine->count; at++) {
+        bool is = epoch_is_high(epoch, engine->monetary[at], engine->high[at],
+                                engine->settings.hysteresis_percent);
+        crossed += is != engine->high[at];
+        engine->high[at] = is;
+        epoch->members += is;
+    }
+    return crossed;
+}
+
+void engine_decide(struct engine *engine)
 {
     struct epoch epoch = { .version = engine->epoch.version + 1,
                            .day = engine->day,
                            .customers = engine->count,
                            .categories = (int32_t)engine->sold_count };
-    int64_t cuts[CUTS];
-    size_t count = engine->count, rated = 0, positive = 0;
-    if (engine->scratch_capacity < count) {
-        engine->scratch_capacity = engine->capacity;
-        free(engine->scratch);
-        engine->scratch = malloc(engine->scratch_capacity * sizeof *engine->scratch);
-        if (engine->scratch == NULL)
-            abort();
-    }
-    int64_t *values = engine->scratch;
-#define COLLECT(counter, condition, value)                                                                   \
-    for (size_t at = 0; at < count; at++) {                                                                  \
-        const struct standing *customer = &engine->list[at];                                                 \
-        values[counter] = (value);                                                                           \
-        (counter) += (condition);                                                                            \
-    }
-    COLLECT(rated, customer->frequency > 0, customer->frequency)
-    epoch.rated = (int64_t)rated;
-    if (rated > 0) {
-        epoch_cuts(values, rated, cuts);
-        for (int at = 0; at < CUTS; at++)
-            epoch.f_cuts[at] = (int32_t)cuts[at];
-        rated = 0;
-        COLLECT(rated, customer->frequency > 0, standing_recency(customer, engine->day))
-        epoch_cuts(values, rated, cuts);
-        for (int at = 0; at < CUTS; at++)
-            epoch.r_cuts[at] = (int32_t)cuts[at];
-        rated = 0;
-        COLLECT(rated, customer->frequency > 0, customer->monetary_minor)
-        epoch_cuts(values, rated, epoch.m_cuts);
-    }
-    COLLECT(positive, customer->balance > 0, customer->balance)
-#undef COLLECT
-    epoch.median_balance = positive == 0 ? 0 : epoch_rank(values, positive, (positive + 1) / 2);
-    if (count > 0) /* a day on which nobody was named */
-        memcpy(values, engine->monetary, count * sizeof *values);
-    epoch_threshold(&epoch, values, count);
+    decide_cuts(engine, &epoch);
     engine->epoch = epoch;
+    engine_move_threshold(engine);
 }
 
 void engine_close(struct engine *engine, int64_t detected_ms)
 {
     struct engine_cause cause = { SEGMENT_THRESHOLD, engine_day_ms(engine, engine->day + 1), detected_ms };
-    decide(engine);
+    engine_decide(engine);
     engine->is_closed = true;
     for (uint32_t at = 0; at < engine->count; at++) {
         struct standing *customer = &engine->list[at];
         struct membership was = membership_of(customer);
-        judge_flags(engine, customer);
+        set_flags(engine, customer, engine->high[at]);
         judge_scores(engine, customer);
-        engine->epoch.members += (customer->flags & FLAG_HIGH_SPENDER) != 0;
         engine_table_dirty(engine, customer);
         tell_changes(engine, customer, was, &cause);
     }
@@ -320,12 +360,13 @@ void engine_open(struct engine *engine, int64_t detected_ms)
     int year, month, day;
     engine_begin(engine, engine->day + 1);
     struct engine_cause cause = { SEGMENT_TIME, engine_day_ms(engine, engine->day), detected_ms };
+    const struct window window = window_of(engine);
     uint32_t at = engine_table_take_due(engine, engine->day);
     while (at != NOBODY) {
         struct standing *customer = &engine->list[at];
         struct membership was = membership_of(customer);
         at = customer->next;
-        standing_move(customer, engine->day, engine->before);
+        standing_move(customer, &window);
         engine_table_due(engine, customer, NO_DAY);
         judge_flags(engine, customer);
         engine_table_dirty(engine, customer);
@@ -339,11 +380,22 @@ void engine_open(struct engine *engine, int64_t detected_ms)
 void engine_rejudge(struct engine *engine, int64_t effective_ms, int64_t detected_ms)
 {
     struct engine_cause cause = { SEGMENT_RULES, effective_ms, detected_ms };
+    const struct window window = window_of(engine);
+    bool decides = engine->epoch.version > 0 &&
+                   engine->epoch.k != epoch_k(engine->epoch.base, engine->settings.high_spender_percent);
+    if (decides)
+        engine_decide(engine);
     for (uint32_t at = 0; at < engine->count; at++) {
         struct standing *customer = &engine->list[at];
         struct membership was = membership_of(customer);
-        judge_tier(engine, customer, true);
+        int32_t due_was = customer->due_day;
+        standing_move(customer, &window);
+        if (customer->due_day != due_was)
+            engine_table_due(engine, customer, due_was);
+        judge_tier(engine, customer, false);
         judge_flags(engine, customer);
+        if (decides)
+            judge_scores(engine, customer);
         engine_table_dirty(engine, customer);
         tell_changes(engine, customer, was, &cause);
     }

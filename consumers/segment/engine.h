@@ -30,11 +30,17 @@ struct engine_settings {
     int32_t run;
     int64_t tier_points[TIER_COUNT]; /* at least so many; TIER_BRONZE: 0 */
     struct clv_weights weights;
-    int32_t hysteresis_percent;
+    int32_t high_spender_percent, hysteresis_percent;
+    int32_t at_risk_days;
 };
 
 /* Valid during the call. */
 typedef void engine_change_fn(void *arg, const struct segment_change *change);
+
+struct engine_slot {
+    uint32_t hash;
+    uint32_t number; /* index + 1; 0: free */
+};
 
 struct engine {
     struct engine_settings settings;
@@ -46,7 +52,7 @@ struct engine {
     int64_t *monetary; /* of list, by the same index */
     uint8_t *high;     /* is a high spender */
     uint32_t count, capacity;
-    uint32_t *slots; /* index + 1; 0: free */
+    struct engine_slot *slots;
     uint32_t mask;
     uint32_t *dirty; /* who has changed since engine_clean */
     uint32_t dirty_count, dirty_capacity;
@@ -63,7 +69,7 @@ struct engine {
 
     struct epoch epoch;  /* the last one decided */
     int32_t day, before; /* reckoned with, and window_before of it; NO_DAY: none yet */
-    bool is_closed;      /* the epoch is this day's */
+    bool is_closed;      /* the epoch is this day's, and no row has come since */
     int64_t *scratch;
     size_t scratch_capacity;
 };
@@ -94,11 +100,17 @@ int engine_category_order(const void *a, const void *b, void *engine);
 void engine_begin(struct engine *engine, int32_t day);
 /* A row of the ledger; lines are the row's. A row without a customer only says what was sold. */
 void engine_post(struct engine *engine, const struct ledger_entry *entry);
-/* Ends engine->day: decides its epoch, whose version is one more, and judges everybody with it. */
+/* The parts of what follows: the exact threshold, and who is above it, from the dense arrays alone, returning how many have
+ * crossed it; and the whole epoch with it. Nobody is told. */
+uint32_t engine_move_threshold(struct engine *engine);
+void engine_decide(struct engine *engine);
+/* Ends engine->day: decides its epoch, whose version is one more, and judges everybody with it. Once more, if rows of the day
+ * have come since. */
 void engine_close(struct engine *engine, int64_t detected_ms);
 /* Goes to the next day. */
 void engine_open(struct engine *engine, int64_t detected_ms);
-/* Judges everybody again: the settings are others than before. */
+/* Judges everybody again: the settings are others than before. A tier rises at once, and falls at the review, as ever. A share of high spenders that is not the epoch's leads to another
+ * epoch, of the day that is reckoned with. */
 void engine_rejudge(struct engine *engine, int64_t effective_ms, int64_t detected_ms);
 
 void engine_clv(struct engine *engine, const struct standing *customer, struct clv *ret);

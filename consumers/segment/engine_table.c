@@ -76,25 +76,31 @@ static uint32_t hash_of(struct text text)
     return (uint32_t)XXH3_64bits(text.data, text.size);
 }
 
-static uint32_t slot_of(const struct engine *engine, struct text id)
+/* Who is elsewhere in memory is looked at only where the hash says that it is the one. */
+static uint32_t slot_of(const struct engine *engine, struct text id, uint32_t hash)
 {
-    uint32_t slot = hash_of(id) & engine->mask;
-    while (engine->slots[slot] != 0 && !text_equal(engine->list[engine->slots[slot] - 1].id, id))
+    uint32_t slot = hash & engine->mask;
+    while (engine->slots[slot].number != 0 &&
+           (engine->slots[slot].hash != hash ||
+            !text_equal(engine->list[engine->slots[slot].number - 1].id, id)))
         slot = (slot + 1) & engine->mask;
     return slot;
 }
 
 static void grow_slots(struct engine *engine)
 {
-    free(engine->slots);
+    struct engine_slot *was = engine->slots;
+    uint32_t was_mask = engine->mask;
     engine->mask = engine->mask * 2 + 1;
     engine->slots = list_of((size_t)engine->mask + 1, sizeof *engine->slots);
-    for (uint32_t at = 0; at < engine->count; at++) {
-        uint32_t slot = hash_of(engine->list[at].id) & engine->mask;
-        while (engine->slots[slot] != 0)
+    for (uint32_t at = 0; at <= was_mask; at++) {
+        uint32_t slot = was[at].hash & engine->mask;
+        while (engine->slots[slot].number != 0)
             slot = (slot + 1) & engine->mask;
-        engine->slots[slot] = at + 1;
+        if (was[at].number != 0)
+            engine->slots[slot] = was[at];
     }
+    free(was);
 }
 
 static void grow_list(struct engine *engine)
@@ -109,18 +115,18 @@ static void grow_list(struct engine *engine)
 
 struct standing *engine_find(struct engine *engine, struct text customer_id)
 {
-    uint32_t slot = slot_of(engine, customer_id);
-    return engine->slots[slot] == 0 ? NULL : &engine->list[engine->slots[slot] - 1];
+    uint32_t number = engine->slots[slot_of(engine, customer_id, hash_of(customer_id))].number;
+    return number == 0 ? NULL : &engine->list[number - 1];
 }
 
 struct standing *engine_add(struct engine *engine, struct text customer_id)
 {
-    uint32_t slot = slot_of(engine, customer_id);
-    if (engine->slots[slot] != 0)
-        return &engine->list[engine->slots[slot] - 1];
-    if (engine->count >= engine->mask - engine->mask / 4) {
+    uint32_t hash = hash_of(customer_id), slot = slot_of(engine, customer_id, hash);
+    if (engine->slots[slot].number != 0)
+        return &engine->list[engine->slots[slot].number - 1];
+    if (engine->count >= engine->mask / 2) {
         grow_slots(engine);
-        slot = slot_of(engine, customer_id);
+        slot = slot_of(engine, customer_id, hash);
     }
     if (engine->count == engine->capacity)
         grow_list(engine);
@@ -129,7 +135,7 @@ struct standing *engine_add(struct engine *engine, struct text customer_id)
     standing_init(&engine->list[at], kept);
     engine->monetary[at] = 0;
     engine->high[at] = 0;
-    engine->slots[slot] = at + 1;
+    engine->slots[slot] = (struct engine_slot){ hash, at + 1 };
     return &engine->list[at];
 }
 

@@ -38,7 +38,7 @@ void epoch_cuts(int64_t *values, size_t count, int64_t ret[CUTS])
     }
 }
 
-void epoch_threshold(struct epoch *ret, int64_t *spends, size_t count)
+void epoch_threshold(struct epoch *ret, int64_t *spends, size_t count, int32_t percent)
 {
     size_t base = 0;
     for (size_t at = 0; at < count; at++) {
@@ -47,6 +47,6 @@ void epoch_threshold(struct epoch *ret, int64_t *spends, size_t count)
         base += spend_minor > 0;
     }
     ret->base = (int64_t)base;
-    ret->k = (ret->base + 9) / 10;
+    ret->k = epoch_k(ret->base, percent);
     ret->threshold_minor = base == 0 ? 0 : epoch_rank(spends, base, base - (size_t)ret->k + 1);
 }

@@ -3,8 +3,8 @@
  * Shape:  the figures of all customers in, one struct epoch out. An epoch is decided once, when its day is closed, numbered,
  *         published, and never changed.
  *         Cut i of a fifth is the value at rank ceil(i * n / 5) of the n rated customers (those with a sale in the window), so
- *         equal values have equal scores. The threshold is the k-th largest positive spend, k = ceil(base / 10); whoever has
- *         it is in.
+ *         equal values have equal scores. The threshold is the k-th largest positive spend, k = ceil(base * percent / 100);
+ *         whoever has it is in.
  * Units:  _minor is int64 minor units; _day is days since 1970-01-01.
  * Source: DESIGN 6.
  */
@@ -32,8 +32,12 @@ struct epoch {
 int64_t epoch_rank(int64_t *values, size_t count, size_t rank);
 /* The four cuts of count values. Reorders them. */
 void epoch_cuts(int64_t *values, size_t count, int64_t ret[CUTS]);
+static inline int64_t epoch_k(int64_t base, int32_t percent)
+{
+    return (base * percent + 99) / 100;
+}
 /* From all spends of the window, of which those above 0 count: base, k and threshold of *ret. Reorders them. */
-void epoch_threshold(struct epoch *ret, int64_t *spends, size_t count);
+void epoch_threshold(struct epoch *ret, int64_t *spends, size_t count, int32_t percent);
 
 /* 1 to 5; 0 before the first epoch. Recency counts the other way round. */
 static inline uint8_t epoch_r(const struct epoch *epoch, int32_t recency_days)

@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { POLL_MAX = 8192, POLL_MS = 20, BACKOFF_FIRST_MS = 50, BACKOFF_MAX_MS = 2000, SAID_MS = 10000 };
-enum { CATCH_UP_MS = 10000, CATCH_UP_ROWS = 20 /* a millisecond */, IDLE_MS = 100, LOOK_AFTER_MS = 1000 };
+enum { CATCH_UP_MS = 30000, CATCH_UP_ROWS = 20 /* a millisecond */, IDLE_MS = 300, STALL_MS = 1200, LOOK_AFTER_MS = 1000 };
 
 int64_t segment_steady_ms(const struct segment *segment)
 {
@@ -153,24 +153,30 @@ static enum ll_status poll_all(struct segment *segment, struct ll_err *err)
     enum ll_status status = LL_OK;
     for (int at = 0; at < POLL_MAX && more && status == LL_OK; at++) {
         status = poll_once(segment, at > 0 ? 0 : has_news(segment) ? 2 : POLL_MS, &more, err);
-        if (at == 0 && more)
-            segment->record_ms = segment_steady_ms(segment);
+        if (at > 0)
+            continue;
+        if (!more && !segment->is_silent)
+            segment->silent_ms = segment_steady_ms(segment);
+        segment->is_silent = !more;
     }
     return status;
 }
 
 /* ---- the loop ---- */
 
-/* Catching up, a commit would write nearly everybody again and again: the rows come first, for a while. */
+/* Catching up, a commit would write nearly everybody again and again: the rows come first, for a while. Once they have ended
+ * nothing else is to be done. */
 static bool is_commit_due(const struct segment *segment)
 {
     if (!segment->has_moved)
         return false;
     int64_t now_ms = segment_steady_ms(segment), elapsed_ms = now_ms - segment->committed_ms;
-    bool catches_up =
-        now_ms - segment->record_ms < IDLE_MS && segment->rows_since > elapsed_ms * CATCH_UP_ROWS;
-    return segment->rows_since >= segment->needs.config->segment.flush_rows || elapsed_ms >= CATCH_UP_MS ||
-           (now_ms >= segment->commit_at_ms && !catches_up);
+    if (segment->rows_since >= segment->needs.config->segment.flush_rows || elapsed_ms >= CATCH_UP_MS)
+        return true;
+    bool catches_up = segment->rows_since > elapsed_ms * CATCH_UP_ROWS;
+    if (segment->is_silent && now_ms - segment->silent_ms >= (catches_up ? STALL_MS : IDLE_MS))
+        return elapsed_ms >= segment->needs.config->segment.flush_ms;
+    return now_ms >= segment->commit_at_ms && !catches_up;
 }
 
 /* Who stands by is no member of the group, nor was one who has been the owner: it would keep partitions from the new one. */

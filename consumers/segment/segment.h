@@ -32,9 +32,10 @@ struct segment_queue {
     struct bus_record *records;
     size_t first, count, capacity;
     bool is_paused;
-    bool is_judged;  /* the first one's day is known */
-    int32_t day;     /* of it */
-    int64_t tick_ms; /* the last TICK's time; 0: none since the start */
+    bool is_judged;    /* the first one's day is known */
+    int32_t day;       /* of it */
+    int64_t posted_ms; /* of it; 0: a TICK */
+    int64_t tick_ms;   /* the last TICK's time; 0: none since the start */
 };
 
 struct segment_metrics {
@@ -71,7 +72,7 @@ struct segment {
     bool is_mine, is_assigned, is_flowing; /* claimed and loaded; the group gave us all; records come */
     bool is_down;                          /* no broker answers */
 
-    int64_t posted_ms;  /* highest posted_at of any row that was looked at */
+    int64_t posted_ms;  /* highest posted_at of the rows that are in, or wait for a later day */
     bool has_moved;     /* since the last commit */
     int64_t rows_since; /* the last commit */
     struct row_buffer standing, newcomers, thresholds, changes, state;
@@ -92,7 +93,8 @@ struct segment {
     char *value;
     size_t value_capacity;
 
-    int64_t committed_ms, record_ms; /* steady: of the last commit; of the last poll that brought a record */
+    bool is_silent;                  /* the last poll brought nothing */
+    int64_t committed_ms, silent_ms; /* steady: of the last commit; since when nothing comes */
     int64_t commit_at_ms, note_at_ms, wait_until_ms, backoff_ms; /* steady */
     const char *said;
     int64_t said_ms;

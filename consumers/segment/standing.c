@@ -85,12 +85,19 @@ static void due_no_later(struct standing *customer, int32_t due)
         customer->due_day = due;
 }
 
+/* The day on which it is at risk, if it does not come before. */
+static void due_at_risk(struct standing *customer, const struct window *window)
+{
+    if (customer->last_day != NO_DAY && customer->last_day + window->at_risk_days > window->day)
+        due_no_later(customer, customer->last_day + window->at_risk_days);
+}
+
 /* A sale, or what comes back of none: an entry of its own. */
-static void post_new(struct standing *customer, uint64_t sale, const struct ledger_row *row, int32_t day,
-                     int32_t before)
+static void post_new(struct standing *customer, uint64_t sale, const struct ledger_row *row,
+                     const struct window *window)
 {
     bool counts = row->type == TRANSACTION_SALE && row->net_minor > 0;
-    if (row->sale_day <= before) { /* older than anything that is looked at, but for the last visit */
+    if (row->sale_day <= window->before) { /* older than anything that is looked at, but for the last visit */
         if (counts && row->sale_day > customer->old_last_day)
             customer->old_last_day = row->sale_day;
         if (counts && row->sale_day > customer->last_day)
@@ -98,7 +105,7 @@ static void post_new(struct standing *customer, uint64_t sale, const struct ledg
         return;
     }
     add_entry(customer, sale, row);
-    if (row->sale_day > day) { /* a till's clock is ahead */
+    if (row->sale_day > window->day) { /* a till's clock is ahead */
         due_no_later(customer, row->sale_day);
         return;
     }
@@ -110,31 +117,29 @@ static void post_new(struct standing *customer, uint64_t sale, const struct ledg
     customer->frequency++;
     if (row->sale_day > customer->last_day)
         customer->last_day = row->sale_day;
-    if (row->sale_day + AT_RISK_DAYS > day)
-        due_no_later(customer, row->sale_day + AT_RISK_DAYS);
+    due_at_risk(customer, window);
 }
 
 static void post_return(struct standing *customer, struct entry *entry, const struct ledger_row *row,
-                        int32_t day)
+                        const struct window *window)
 {
     bool counted = entry_counts(entry);
     entry->net_minor += row->net_minor;
     entry->points += row->points;
-    if (entry_day(entry) > day)
+    if (entry_day(entry) > window->day)
         return;
     customer->monetary_minor += row->net_minor;
     customer->tier_points += row->points;
     if (counted && !entry_counts(entry)) {
         customer->frequency--;
         if (entry_day(entry) == customer->last_day) {
-            find_last(customer, day);
-            if (customer->last_day != NO_DAY && customer->last_day + AT_RISK_DAYS > day)
-                due_no_later(customer, customer->last_day + AT_RISK_DAYS);
+            find_last(customer, window->day);
+            due_at_risk(customer, window);
         }
     }
 }
 
-void standing_post(struct standing *customer, const struct ledger_row *row, int32_t day, int32_t before)
+void standing_post(struct standing *customer, const struct ledger_row *row, const struct window *window)
 {
     struct ledger_row taken = *row;
     if (taken.sale_day < 0 || taken.sale_day > UINT16_MAX)
@@ -146,13 +151,13 @@ void standing_post(struct standing *customer, const struct ledger_row *row, int3
         if (customer->first_day == NO_DAY || taken.sale_day < customer->first_day)
             customer->first_day = taken.sale_day;
     } else {
-        struct entry *entry = taken.sale_day > before ? find(customer, sale) : NULL;
+        struct entry *entry = taken.sale_day > window->before ? find(customer, sale) : NULL;
         if (entry != NULL) {
-            post_return(customer, entry, &taken, day);
+            post_return(customer, entry, &taken, window);
             return;
         }
     }
-    post_new(customer, sale, &taken, day, before);
+    post_new(customer, sale, &taken, window);
 }
 
 void standing_spend(struct standing *customer, uint32_t category, int64_t net_minor)
@@ -168,7 +173,7 @@ void standing_spend(struct standing *customer, uint32_t category, int64_t net_mi
     customer->spends[customer->spend_count++] = (struct spend){ net_minor, category, 0 };
 }
 
-void standing_move(struct standing *customer, int32_t day, int32_t before)
+void standing_move(struct standing *customer, const struct window *window)
 {
     uint32_t kept = 0;
     int32_t oldest = NO_DAY, ahead = NO_DAY, last = customer->old_last_day;
@@ -177,10 +182,10 @@ void standing_move(struct standing *customer, int32_t day, int32_t before)
     for (uint32_t at = 0; at < customer->entry_count; at++) {
         struct entry entry = customer->entries[at];
         int32_t sale_day = entry_day(&entry);
-        if (sale_day <= before) {
+        if (sale_day <= window->before) {
             if (entry_counts(&entry) && sale_day > customer->old_last_day)
                 customer->old_last_day = sale_day;
-        } else if (sale_day > day) {
+        } else if (sale_day > window->day) {
             ahead = ahead == NO_DAY || sale_day < ahead ? sale_day : ahead;
             customer->entries[kept++] = entry;
         } else {
@@ -200,8 +205,7 @@ void standing_move(struct standing *customer, int32_t day, int32_t before)
         due_no_later(customer, window_leaves(oldest));
     if (ahead != NO_DAY)
         due_no_later(customer, ahead);
-    if (customer->last_day != NO_DAY && customer->last_day + AT_RISK_DAYS > day)
-        due_no_later(customer, customer->last_day + AT_RISK_DAYS);
+    due_at_risk(customer, window);
 }
 
 /* ---- as bytes ---- */

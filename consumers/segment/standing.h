@@ -17,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { NO_DAY = INT32_MIN, AT_RISK_DAYS = 30 };
+enum { NO_DAY = INT32_MIN };
 
 enum tier { TIER_NONE, TIER_BRONZE, TIER_SILVER, TIER_GOLD, TIER_COUNT };
 enum { FLAG_HIGH_SPENDER = 1, FLAG_AT_RISK = 2 };
@@ -68,6 +68,12 @@ struct ledger_row {
     int64_t net_minor, points;
 };
 
+/* What a customer's figures are reckoned with. */
+struct window {
+    int32_t day, before; /* window_before(day) */
+    int32_t at_risk_days;
+};
+
 /* The window that ends with a day: from > window_before(day), up to day. */
 int32_t window_before(int32_t day);
 /* The first day whose window does not hold `day` any more. */
@@ -90,11 +96,10 @@ static inline bool entry_counts(const struct entry *entry)
 
 void standing_init(struct standing *customer, struct text id);
 void standing_done(struct standing *customer);
-/* Takes a row while `day` is reckoned with; before is window_before(day). */
-void standing_post(struct standing *customer, const struct ledger_row *row, int32_t day, int32_t before);
+void standing_post(struct standing *customer, const struct ledger_row *row, const struct window *window);
 void standing_spend(struct standing *customer, uint32_t category, int64_t net_minor);
-/* Makes the sums those of the window of `day`, forgets what has left it, and finds due_day. */
-void standing_move(struct standing *customer, int32_t day, int32_t before);
+/* Makes the sums those of the window, forgets what has left it, and finds due_day. */
+void standing_move(struct standing *customer, const struct window *window);
 /* R; -1: never bought. */
 static inline int32_t standing_recency(const struct standing *customer, int32_t day)
 {

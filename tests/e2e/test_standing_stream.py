@@ -2,11 +2,12 @@
 
 lens-segment sees row after row and keeps sums; segments.batch_standing reads the whole ledger for one day; standing_oracle reads the
 imported files. The sales are imported in parts, so that the stream comes to rest on several days and all of its state can be looked at; on
-the days between, its thresholds and who was in what can."""
+the days between, its thresholds and who was in what can. A second file then brings more sales of the days that were closed."""
 
 import collections
 import csv
 import datetime
+import zlib
 
 import pytest
 
@@ -32,6 +33,8 @@ THRESHOLDS = {"customers": "customers", "rated": "rated", "r_cuts::int8[]": "rec
               "m_cuts": "monetary_cuts", "base": "base", "k": "k", "threshold_minor": "threshold_minor", "categories": "categories",
               "median_balance": "median_balance"}
 RETAIL_REST = ("2010-12-09", "2010-12-23", "2011-01-31", "2011-02-28")
+# Of these days every fifth invoice comes in a second file, when they have been closed.
+SECOND_FILE_FROM = "2011-02-18"
 GENERATED_REST = ("2024-02-29", "2024-10-31", "2025-02-28", "2025-05-28")
 
 
@@ -96,6 +99,16 @@ def compare_at_rest(stack, postings, rest: str) -> None:
     batch.assert_same(stack, known, rest)
 
 
+def first_run(stack) -> tuple[list, dict]:
+    """Thresholds, and changes by their id: what the same ledger must give again."""
+    thresholds = stack.query(f"select version, day, offsets, members, {', '.join(THRESHOLDS)}, decided_at from segments.thresholds"
+                             " where run_id = 1 order by version")
+    changes = stack.query("select change_id, customer_id, segment, kind, reason, sequence, effective_at, detected_at, as_of_day,"
+                          " threshold_version, frequency, monetary_minor, r, f, m, points_balance, clv_potential"
+                          " from segments.changes where run_id = 1")
+    return thresholds, {change_id: rest for change_id, *rest in changes}
+
+
 def compare_between(stack, every: int) -> int:
     """Thresholds and members on the days on which the stream did not rest; how many days."""
     days = epochs(stack)
@@ -115,17 +128,26 @@ def retail(tmp_path_factory):
     path = figures.retail_file(folder)
     with open(path, encoding="utf-8", newline="") as file:
         head, *rows = csv.reader(file)
+    number, day = head.index("InvoiceNo"), head.index("InvoiceDate")
+    second = [row for row in rows if row[day] >= SECOND_FILE_FROM and zlib.crc32(row[number].encode()) % 5 == 0]
+    rows = [row for row in rows if row not in second]
+
+    def bring(stack, name, part):
+        with open(folder / name, "w", encoding="utf-8", newline="") as file:
+            csv.writer(file, lineterminator="\n").writerows([head, *part])
+        stack.lens("import", "online_retail", folder / name)
+        stack.lens("wait")
+
     with fresh_stack(CONFIGURATION) as stack:
         stack.postings = standing_oracle.events_of_retail(path)
         after = ""
         for rest in RETAIL_REST:
-            part = folder / f"until_{rest}.csv"
-            with open(part, "w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(
-                    [head, *(row for row in rows if after < row[head.index("InvoiceDate")][:10] <= rest)])
-            stack.lens("import", "online_retail", part)
+            bring(stack, f"until_{rest}.csv", [row for row in rows if after < row[day][:10] <= rest])
             compare_at_rest(stack, stack.postings, rest)
             after = rest
+        stack.first = first_run(stack)
+        bring(stack, "second.csv", second)
+        compare_at_rest(stack, stack.postings, after)
         yield stack
 
 
@@ -174,6 +196,20 @@ def test_real_sales_at_rest_on_four_days(retail):
     assert {name: report[name] for name in same} == {name: by_batch[name] for name in same}
 
 
+def test_a_second_file_of_the_same_days_moves_the_last_days_threshold(retail):
+    (thresholds, changes), (before, changes_before) = first_run(retail), retail.first
+    assert thresholds[:-1] == before, "what was decided stays"
+    last, again = thresholds[-2:]
+    assert again[0] == last[0] + 1 and again[1] == last[1], "a later version of the same day"
+    threshold, members = -4, 3
+    assert last[threshold] < again[threshold] == figures.RETAIL_THRESHOLD
+    assert again[members] == figures.RETAIL_HIGH_SPENDERS
+    assert all(changes[change_id] == change for change_id, change in changes_before.items())
+    told = retail.query("select segment, kind from segments.changes where run_id = 1 and threshold_version = %s and reason = 'THRESHOLD'",
+                        again[0])
+    assert ("HIGH_SPENDER", "EXITED") in told
+
+
 def test_real_sales_on_the_days_between(retail):
     assert compare_between(retail, every=6) > 60
 
@@ -185,3 +221,11 @@ def test_generated_sales_at_rest_and_between(generated):
 def test_the_map_of_the_stream_is_the_one_of_the_batch(retail):
     assert retail.query("select count(*), count(*) filter (where name = segments.rfm_name(r, f, m)), count(distinct name)"
                         " from segments.rfm_map") == [(125, 125, 11)]
+
+
+def test_the_same_ledger_gives_the_same_again_second_file_and_all(retail):
+    first = first_run(retail)
+    retail.query("truncate segments.owner, segments.partitions, segments.customer_standing, segments.thresholds, segments.categories,"
+                 " segments.changes")
+    retail.lens("segments", "wait", "--timeout", "120")
+    assert first_run(retail) == first

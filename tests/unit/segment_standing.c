@@ -121,12 +121,13 @@ Test(standing, sums_are_those_of_counting_everything_anew_on_every_day)
                 day++;
                 if (customer.due_day != NO_DAY &&
                     customer.due_day <= day) /* as the engine does: never on other days */
-                    standing_move(&customer, day, window_before(day));
+                    standing_move(&customer, &(struct window){ day, window_before(day), 30 });
                 recount(&past, day, &want);
                 expect_same(&customer, &want, "after time");
             }
             past.rows[past.count] = any_row(&past, day);
-            standing_post(&customer, &past.rows[past.count], day, window_before(day));
+            standing_post(&customer, &past.rows[past.count],
+                          &(struct window){ day, window_before(day), 30 });
             past.count++;
             recount(&past, day, &want);
             past.count--;
@@ -140,22 +141,18 @@ Test(standing, a_sale_that_came_back_whole_is_no_visit)
 {
     struct standing customer;
     int32_t day = day_of(2025, 5, 20), before = window_before(day);
+    const struct window window = { day, before, 30 };
     standing_init(&customer, TEXT("C"));
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 40, 1000, 1 }, day,
-                  before);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day, 700, 1 }, day,
-                  before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 40, 1000, 1 }, &window);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day, 700, 1 }, &window);
     cr_expect_eq(customer.frequency, 2);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -300, 0 }, day,
-                  before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -300, 0 }, &window);
     cr_expect_eq(customer.frequency, 2, "some of it is left");
     cr_expect_eq(standing_recency(&customer, day), 0);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -400, -1 }, day,
-                  before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, true, 2 << 20, day, -400, -1 }, &window);
     cr_expect_eq(customer.frequency, 1);
     cr_expect_eq(standing_recency(&customer, day), 40, "the visit before it");
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, false, 0, day, -2000, -2 }, day,
-                  before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_RETURN, false, 0, day, -2000, -2 }, &window);
     cr_expect_eq(customer.frequency, 1, "a return of no sale takes money, not visits");
     cr_expect_eq(customer.monetary_minor, -1000);
     standing_done(&customer);
@@ -185,8 +182,8 @@ Test(standing, is_read_back_as_it_was_written_and_cut_bytes_are_refused)
     for (int at = 0; at < 9; at++)
         standing_post(
             &customer,
-            &(struct ledger_row){ TRANSACTION_SALE, false, (uint64_t)at << 20, day - at, 900 + at, at }, day,
-            window_before(day));
+            &(struct ledger_row){ TRANSACTION_SALE, false, (uint64_t)at << 20, day - at, 900 + at, at },
+            &(struct window){ day, window_before(day), 30 });
     standing_spend(&customer, 1, 77);
     standing_spend(&customer, 0, -5);
     customer.r = 3;
@@ -241,12 +238,11 @@ Test(clv, each_part_is_what_its_formula_says)
 {
     struct standing customer;
     int32_t day = day_of(2025, 5, 20), before = window_before(day);
+    const struct window window = { day, before, 30 };
     standing_init(&customer, TEXT("C"));
     cr_expect_eq(potential(&customer, day).potential, 0, "who never came has no potential");
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 100, 1000, 5 },
-                  day, before);
-    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day - 45, 4000, 15 },
-                  day, before);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 1 << 20, day - 100, 1000, 5 }, &window);
+    standing_post(&customer, &(struct ledger_row){ TRANSACTION_SALE, false, 2 << 20, day - 45, 4000, 15 }, &window);
     standing_spend(&customer, 0, 2500);
     standing_spend(&customer, 1, 2500);
     standing_spend(&customer, 2, -10);
@@ -264,7 +260,7 @@ Test(clv, each_part_is_what_its_formula_says)
     double sum =
         10 * clv.component[0] + 45 * clv.component[1] + 25 * clv.component[2] + 20 * clv.component[3];
     cr_expect_eq(clv.potential, (int)(sum * clv.gate + 0.5));
-    standing_move(&customer, day + 400, window_before(day + 400));
+    standing_move(&customer, &(struct window){ day + 400, window_before(day + 400), 30 });
     cr_expect_eq(potential(&customer, day + 400).potential, 0, "nothing in twelve months");
     standing_done(&customer);
 }
