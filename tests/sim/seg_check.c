@@ -190,7 +190,7 @@ static void check_epoch(struct seg_world *world, const struct seg_kept *epoch)
     }
     qsort(spends, (size_t)base, sizeof *spends, descending);
     qsort(balances, (size_t)positive, sizeof *balances, descending);
-    int64_t k = (base + 9) / 10;
+    int64_t k = (base * world->config.segment.high_spender_percent + 99) / 100;
     snprintf(whose, sizeof whose, "epoch %lld", (long long)epoch->number);
     differs(world, whose, "customers", OF_EPOCH("customers"), known);
     differs(world, whose, "rated", OF_EPOCH("rated"), rated);
@@ -241,7 +241,7 @@ static void check_standing(struct seg_world *world, int at, const struct plain_s
     differs(world, row->key, "high spender", high,
             is_high(world, (int32_t)OF_CUSTOMER("threshold_version"), now->monetary_minor, high));
     bool risk = now->last_day != INT32_MIN && now->balance > 0 &&
-                world->store.now.owner.day - now->last_day >= AT_RISK_DAYS;
+                world->store.now.owner.day - now->last_day >= world->config.segment.at_risk_days;
     differs(world, row->key, "at risk", OF_CUSTOMER("at_risk") != 0, risk);
 }
 

@@ -329,6 +329,10 @@ static void world_settings(struct seg_world *world)
     world->config.segment.tier_silver = 200 + seed_random(seed, 2000);
     world->config.segment.tier_gold = world->config.segment.tier_silver * 2;
     world->config.segment.hysteresis_percent = seed_random(seed, 3) == 0 ? 10 : 0;
+    if (seed_random(seed, 3) == 0) {
+        world->config.segment.at_risk_days = 5 + (int32_t)seed_random(seed, 60);
+        world->config.segment.high_spender_percent = 1 + (int32_t)seed_random(seed, 50);
+    }
 }
 
 /* Everything that lives, over the ledger as it is: with the case's faults, or without any. */
