@@ -464,11 +464,13 @@ static enum store_reply segment_changes(void *self, int64_t from, int64_t limit,
                               take_change, &reading, err);
 }
 
-static enum store_reply segment_set_relayed(void *self, int64_t upto, struct ll_err *err)
+static enum store_reply segment_set_relayed(void *self, int64_t upto, int64_t again, struct ll_err *err)
 {
     struct segment_postgres *store = self;
-    SAY(store, "update segments.owner set relayed_upto = %lld where run_id = %d and relayed_upto < %lld",
-        (long long)upto, store->config.program.run, (long long)upto);
+    SAY(store,
+        "update segments.owner set relayed_upto = greatest(relayed_upto, %lld), published_again = published_again + %lld"
+        " where run_id = %d and (relayed_upto < %lld or %lld > 0)",
+        (long long)upto, (long long)again, store->config.program.run, (long long)upto, (long long)again);
     return store->link.conn == NULL ? STORE_DOWN : run(store, "noting what is relayed", NULL, err);
 }
 

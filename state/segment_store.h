@@ -100,7 +100,9 @@ struct segment_store_ops {
     /* Changes from change_no on, in order, limit at most. */
     enum store_reply (*changes)(void *self, int64_t from, int64_t limit, segment_change_row_fn *each,
                                 void *arg, struct ll_err *err);
-    enum store_reply (*set_relayed)(void *self, int64_t upto, struct ll_err *err); /* advisory */
+    /* Changes below upto are in the topic (advisory), and so many of them may come to stand there twice. STORE_OK: the session is
+     * the owner's still. */
+    enum store_reply (*set_relayed)(void *self, int64_t upto, int64_t again, struct ll_err *err);
     void (*close)(void *self);
 };
 

@@ -120,7 +120,8 @@ enum ll_status segment_settle(struct segment *segment, struct ll_err *err)
     if (status == LL_OK && segment->published > segment->claimed_next) {
         const struct bus_position next = { TOPIC_SEGMENT_CHANGES, 0, segment->claimed_next };
         const struct segment_store store = segment->needs.store;
-        segment->is_mine = store.ops->set_relayed(store.self, segment->noted, err) == STORE_OK;
+        const int64_t again = segment->published - segment->claimed_next;
+        segment->is_mine = store.ops->set_relayed(store.self, segment->noted, again, err) == STORE_OK;
         if (!segment->is_mine) /* it is ahead because somebody else is */
             return LL_RETRY;
         log_line(LOG_WARN, "published_again", "from=%lld to=%lld", (long long)next.offset,
@@ -147,7 +148,7 @@ static enum ll_status note(struct segment *segment, struct ll_err *err)
         return LL_OK;
     segment->note_at_ms = now_ms + NOTE_MS;
     enum store_reply reply =
-        segment->needs.store.ops->set_relayed(segment->needs.store.self, segment->published, err);
+        segment->needs.store.ops->set_relayed(segment->needs.store.self, segment->published, 0, err);
     if (reply == STORE_OK)
         segment->noted = segment->published;
     else

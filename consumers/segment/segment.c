@@ -227,7 +227,7 @@ static enum ll_status look_after(struct segment *segment, struct ll_err *err)
     if (now_ms < segment->note_at_ms)
         return LL_OK;
     segment->note_at_ms = now_ms + LOOK_AFTER_MS;
-    segment->is_mine = store.ops->set_relayed(store.self, segment->noted, err) == STORE_OK;
+    segment->is_mine = store.ops->set_relayed(store.self, segment->noted, 0, err) == STORE_OK;
     return segment->is_mine ? LL_OK : LL_RETRY;
 }
 

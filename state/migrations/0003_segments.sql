@@ -9,6 +9,7 @@ create table segments.owner (
     threshold_version  int4 not null default 0,
     next_change        int8 not null default 1,
     relayed_upto       int8 not null default 1,
+    published_again    int8 not null default 0,
     settings           text not null default '',
     updated_at         timestamptz not null default now()
 );
@@ -18,6 +19,7 @@ comment on column segments.owner.as_of_day is 'the day that is being reckoned wi
 comment on column segments.owner.is_closed is 'true: the thresholds of as_of_day are published';
 comment on column segments.owner.next_change is 'change_no of the next change';
 comment on column segments.owner.relayed_upto is 'changes below have reached the topic segment-changes (advisory: the topic itself knows)';
+comment on column segments.owner.published_again is 'changes that stand twice in the topic at most, since Postgres had fallen back behind it';
 comment on column segments.owner.settings is 'the settings that decide who is in what: another text has everybody looked at again';
 
 create table segments.partitions (

@@ -393,8 +393,9 @@ static enum store_reply changes(void *self, int64_t from, int64_t limit, segment
     return fault == SEG_FAILS ? down(client, "changes", err) : STORE_OK;
 }
 
-static enum store_reply set_relayed(void *self, int64_t upto, struct ll_err *err)
+static enum store_reply set_relayed(void *self, int64_t upto, int64_t again, struct ll_err *err)
 {
+    (void)again; /* the topic is compared by the world itself */
     struct seg_client *client = self;
     struct segment_owner *owner = &client->world->store.now.owner;
     enum seg_fault fault = seg_call(client, "note");

@@ -394,9 +394,9 @@ static enum store_reply store_changes(void *self, int64_t from, int64_t limit, s
     return STORE_OK;
 }
 
-static enum store_reply store_set(void *self, int64_t upto, struct ll_err *err)
+static enum store_reply store_set(void *self, int64_t upto, int64_t again, struct ll_err *err)
 {
-    (void)err;
+    (void)again, (void)err;
     ((struct world *)self)->owner.relayed_upto = upto;
     return STORE_OK;
 }
