@@ -77,13 +77,16 @@ void process_take_signals(void)
 }
 
 /* Records are allocated by the client's thread and freed by ours. In an arena of its own, that thread would grow its heap by one
- * mprotect a few pages: a third of a catching-up consumer's CPU. One arena grows in large steps. */
+ * mprotect a few pages: a third of a catching-up consumer's CPU. One arena grows in large steps. What the client fetches, and what
+ * a commit sends, is kept too: from the kernel each of its pages would come anew, cleared (any of these settings ends glibc's own
+ * raising of the threshold). */
 static void tune_malloc(void)
 {
-    enum { GROW_SIZE = 8 << 20, KEEP_SIZE = 64 << 20 };
+    enum { GROW_SIZE = 8 << 20, KEEP_SIZE = 64 << 20, MAP_SIZE = 32 << 20 /* the largest that glibc takes */ };
     mallopt(M_ARENA_MAX, 1);
     mallopt(M_TOP_PAD, GROW_SIZE);
     mallopt(M_TRIM_THRESHOLD, KEEP_SIZE);
+    mallopt(M_MMAP_THRESHOLD, MAP_SIZE);
 }
 
 static void write_usage(const char *name, FILE *to)

@@ -1,6 +1,6 @@
 /*
- * A flush is one transaction, or when it is large, one for each half of its partitions, side by side on connections of
- * their own: Postgres works on one command of a connection at a time, on one core. Each transaction guards its own
+ * A flush is one transaction, or when it is large, one for each quarter of its partitions, side by side on connections of
+ * their own: Postgres works on one command of a connection at a time, on one core, and not while it waits for the disk. Each transaction guards its own
  * partitions, which have nothing to do with one another; when only some of them end well, the flush ends as one whose
  * reply was lost, and what the partitions hold tells the rest.
  */
@@ -13,17 +13,12 @@ enum { LANE_SIZE_MIN = 4 * 1024 * 1024 }; /* smaller flushes are not worth a sec
 
 static size_t size_of(const struct ledger_part *part) { return part->postings == NULL ? 0 : part->postings->size; }
 
-/* Where the second lane begins: the first part behind half of the bytes. count: there is no second lane. */
-static size_t split(const struct ledger_part *parts, size_t count)
+static size_t size_of_all(const struct ledger_part *parts, size_t count)
 {
-    size_t size = 0, before = 0, at = 0;
+    size_t size = 0;
     for (size_t i = 0; i < count; i++)
         size += size_of(&parts[i]);
-    if (size < LANE_SIZE_MIN)
-        return count;
-    while (at < count && before < size / 2)
-        before += size_of(&parts[at++]);
-    return at;
+    return size;
 }
 
 /* Lets go of the lanes that are still under way. Without its session the server rolls back, unless the commit has been
@@ -45,7 +40,7 @@ static void drop_lanes(struct ledger_postgres *store)
 /* One lane has ended with reply, or all of them well: what the caller is told. */
 static enum store_reply over(struct ledger_postgres *store, enum store_reply reply)
 {
-    bool only = store->lanes[1].count == 0;
+    bool only = store->lanes[1].count == 0; /* they are used in their order */
     if (reply == STORE_NOT_MINE && !only)
         reply = STORE_DOWN; /* something was done, or will be */
     for (size_t i = 0; reply != STORE_NOT_MINE && i < store->part_count; i++)
@@ -62,10 +57,16 @@ enum store_reply ledger_flush_begin(void *self, struct ledger_part *parts, size_
     store->part_count = count;
     for (size_t i = 0; i < count; i++)
         parts[i].reply = STORE_BUSY;
-    size_t half = split(parts, count);
-    enum store_reply reply = ledger_lane_begin(&store->lanes[0], parts, half, err);
-    if (reply == STORE_OK && half < count)
-        reply = ledger_lane_begin(&store->lanes[1], parts + half, count - half, err);
+    size_t all = size_of_all(parts, count), lanes = all < LANE_SIZE_MIN ? 1 : LEDGER_LANES, used = 0, from = 0, before = 0;
+    enum store_reply reply = STORE_OK;
+    for (size_t lane = 1; lane <= lanes && reply == STORE_OK; lane++) {
+        size_t to = from;
+        while (to < count && (lane == lanes || before < all * lane / lanes))
+            before += size_of(&parts[to++]);
+        if (to > from)
+            reply = ledger_lane_begin(&store->lanes[used++], parts + from, to - from, err);
+        from = to;
+    }
     if (reply != STORE_OK)
         drop_lanes(store);
     return reply;

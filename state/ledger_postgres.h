@@ -46,7 +46,7 @@ struct ledger_lane {
     int64_t heard_ms;        /* steady time of the last sign of life */
 };
 
-enum { LEDGER_LANES = 2 };
+enum { LEDGER_LANES = 4 };
 
 struct ledger_postgres {
     struct config config;

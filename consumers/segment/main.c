@@ -6,12 +6,11 @@
 #include "runtime/log.h"
 #include "state/postgres.h"
 
-#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { MMAP_SIZE = 32 << 20 /* the most that malloc takes */, NAME_SIZE = 160, PATH_SIZE = 2 * CONFIG_TEXT_SIZE };
+enum { NAME_SIZE = 160, PATH_SIZE = 2 * CONFIG_TEXT_SIZE };
 
 /* All that is opened, in this order, and closed in reverse. */
 struct wiring {
@@ -153,9 +152,6 @@ int main(int argc, char **argv)
     if (w.process == NULL)
         return exit_code;
     w.config = process_config(w.process);
-    /* What the client fetches, and what a commit sends, is taken and given back all the time. From the kernel each of its pages
-     * would come anew, cleared: a fifth of the CPU of catching up. */
-    mallopt(M_MMAP_THRESHOLD, MMAP_SIZE);
     enum ll_status status = check_weights(w.config, &err);
     if (status == LL_OK)
         status = open_all(&w, &err);
