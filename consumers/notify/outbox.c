@@ -33,11 +33,19 @@ static int64_t wall_ms(const struct outbox *outbox)
 void outbox_init(struct outbox *outbox)
 {
     outbox->results = json_array();
+    outbox->began_ms = wall_ms(outbox);
     outbox->must_recover = true;
     outbox->tokens = 1;
     outbox->tokens_at_ms = steady_ms(outbox);
     if (getrandom(&outbox->chance, sizeof outbox->chance, 0) != (ssize_t)sizeof outbox->chance)
         outbox->chance = (unsigned long long)wall_ms(outbox) ^ (unsigned long long)getpid();
+    snprintf(outbox->mark, sizeof outbox->mark, "%.64s:%d-%016llx.", outbox->instance, (int)getpid(),
+             outbox->chance);
+}
+
+static void new_claim(struct outbox *outbox)
+{
+    snprintf(outbox->claim, sizeof outbox->claim, "%s%lld", outbox->mark, (long long)++outbox->round);
 }
 
 static void drop_claimed(struct outbox *outbox)
@@ -295,8 +303,7 @@ static enum ll_status judge(struct outbox *outbox, size_t *ret_judged, struct ll
 {
     int64_t now_ms = wall_ms(outbox);
     json_t *rows = NULL, *verdicts = json_array();
-    snprintf(outbox->claim, sizeof outbox->claim, "%.64s:%d.%lld", outbox->instance, (int)getpid(),
-             (long long)++outbox->round);
+    new_claim(outbox);
     enum ll_status status = mail_store_begin(outbox->store, err);
     if (status == LL_OK)
         status = ask(outbox, "due",
@@ -484,11 +491,13 @@ static enum ll_status recover(struct outbox *outbox, struct ll_err *err)
 {
     bool resends = outbox->post.is_repeatable || strcmp(outbox->config->notify.unknown, "resend") == 0;
     json_t *answer = NULL;
-    enum ll_status status = ask(outbox, "recover",
-                                json_pack("{s:I, s:s, s:s, s:i, s:s}", "now", (json_int_t)wall_ms(outbox),
-                                          "claim", outbox->claim, "instance", outbox->instance, "lease_ms",
-                                          LEASE_MS, "lost", resends ? "waiting" : "unknown"),
-                                &answer, err);
+    enum ll_status status =
+        ask(outbox, "recover",
+            json_pack("{s:I, s:s, s:s, s:s, s:I, s:i, s:s}", "now", (json_int_t)wall_ms(outbox), "claim",
+                      outbox->claim, "process", outbox->mark, "instance", outbox->instance, "began",
+                      (json_int_t)outbox->began_ms, "lease_ms", LEASE_MS, "lost",
+                      resends ? "waiting" : "unknown"),
+            &answer, err);
     if (status != LL_OK)
         return status;
     if (int_at(answer, "recovered") + int_at(answer, "lost") > 0)
@@ -527,8 +536,7 @@ enum ll_status outbox_step(struct outbox *outbox, int64_t *ret_next_ms, struct l
     if (status == LL_OK && !has_claimed &&
         (outbox->must_recover || steady_ms(outbox) >= outbox->recover_at_ms)) {
         drop_claimed(outbox);
-        snprintf(outbox->claim, sizeof outbox->claim, "%.64s:%d.%lld", outbox->instance, (int)getpid(),
-                 (long long)++outbox->round);
+        new_claim(outbox);
         status = recover(outbox, err);
         if (status == LL_OK)
             status = show_waiting(outbox, err);

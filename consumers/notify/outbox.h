@@ -19,7 +19,7 @@
 
 #include <jansson.h>
 
-enum { OUTBOX_CLAIM_MAX = 100, OUTBOX_ID_SIZE = 33, OUTBOX_CLAIM_SIZE = 160 };
+enum { OUTBOX_CLAIM_MAX = 100, OUTBOX_ID_SIZE = 33, OUTBOX_MARK_SIZE = 128, OUTBOX_CLAIM_SIZE = 160 };
 
 struct outbox_metrics {
     struct metric *sent, *put_off, *refused, *unknown, *down;
@@ -48,11 +48,13 @@ struct outbox {
     struct outbox_metrics metrics;
     const char *instance;
 
+    char mark[OUTBOX_MARK_SIZE];   /* how its claims begin, and nobody else's: instance:pid-random. */
     char claim[OUTBOX_CLAIM_SIZE]; /* of the letters below; a new one for each round */
     int64_t round;
     struct outbox_letter claimed[OUTBOX_CLAIM_MAX];
     size_t claimed_count, claimed_at;
     json_t *results;   /* handed over, not written yet */
+    int64_t began_ms;  /* wall; what its name claimed before was left behind, what it claims later was not */
     bool must_recover; /* somebody may have left claimed letters: at the start, and after a lost reply */
     int64_t recover_at_ms, pause_ms, paused_until_ms; /* steady */
     double tokens;

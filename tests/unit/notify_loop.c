@@ -158,6 +158,16 @@ static bool is_at_rest(struct world *w, const struct world_client *other)
     return false;
 }
 
+/* It may stop by itself where another has taken its place, or what it had given up on was done. */
+static void stopped(struct world *w, struct world_client *client, const struct ll_err *err)
+{
+    bool is_taken = w->was_disturbed && strstr(err->text, "mail.progress") != NULL;
+    if (!client->is_dead && !client->is_fenced && !is_taken)
+        seed_bad(&w->seed, "notify stops: %s", err->text);
+    world_die(client);
+    seed_say(&w->seed, "== %s ends: %s", client->notify.outbox.instance, err->text);
+}
+
 /* False: the process has ended. */
 static bool step(struct world *w, struct world_client *client)
 {
@@ -166,11 +176,7 @@ static bool step(struct world *w, struct world_client *client)
     enum ll_status status = notify_step(&client->notify, &err);
     if (status == LL_OK && !client->is_dead)
         return true;
-    bool is_fenced = w->was_disturbed && strstr(err.text, "mail.progress") != NULL;
-    if (!client->is_dead && !is_fenced)
-        seed_bad(&w->seed, "notify stops: %s", err.text);
-    world_die(client);
-    seed_say(&w->seed, "== a process ends: %s", err.text);
+    stopped(w, client, &err);
     return false;
 }
 
@@ -180,34 +186,32 @@ static void finish(struct world *w, struct world_client *client)
     if (client == NULL)
         return;
     w->runs = client;
-    if (notify_finish(&client->notify, &err) != LL_OK && !client->is_dead)
-        seed_bad(&w->seed, "notify does not finish: %s", err.text);
+    if (notify_finish(&client->notify, &err) != LL_OK)
+        stopped(w, client, &err);
 }
 
-/* The process is stopped (a machine that hangs), and one of another name takes its place; later it goes on with what it has in hand.
- * (One of the same name would have it fenced by Kafka: it would end, as the killed do.) */
+/* The process is stopped (a machine that hangs), and another one takes its place; later it goes on with what it has in hand. If the
+ * other one has its name, Kafka fences it, but it may take some steps before it hears so. */
 static void send_to_sleep(struct world *w, struct world_client *client)
 {
-    seed_say(&w->seed, "== it sleeps, sending %s", client->sending);
+    seed_say(&w->seed, "== %s sleeps, sending %s", client->notify.outbox.instance, client->sending);
     client->is_out = true;
     client->told = false;
     client->asleep_to_ms = w->now_ms + seed_random(&w->seed, seed_random(&w->seed, 2) == 0 ? 5000 : 1000000);
     w->was_disturbed = true;
-    w->kills++;
-    if (client->sending[0] == '\0')
-        return;
-    w->doubtful_kills++;
-    world_letter(w, client->sending)->doubts++;
+    world_doubt(client);
 }
 
-/* Mostly the one before; none that somebody else has. */
-static const char *name_of(struct world *w, const char *before, const struct world_client *other)
+/* Mostly under the name of the one before. */
+static struct world_client *start(struct world *w, const char **name, struct world_client *other)
 {
     static const char *const names[] = { "notify-1", "notify-2", "notify-3" };
-    const char *name = seed_random(&w->seed, 4) > 0 ? before : names[seed_random(&w->seed, 3)];
-    while (other != NULL && strcmp(name, other->notify.outbox.instance) == 0)
-        name = names[seed_random(&w->seed, 3)];
-    return name;
+    if (seed_random(&w->seed, 4) == 0)
+        *name = names[seed_random(&w->seed, 3)];
+    seed_say(&w->seed, "== %s begins", *name);
+    if (other != NULL && strcmp(*name, other->notify.outbox.instance) == 0)
+        other->is_fenced = true;
+    return begin_process(w, *name);
 }
 
 static void live(struct world *w)
@@ -215,11 +219,8 @@ static void live(struct world *w)
     const char *name = "notify-1";
     struct world_client *owner = NULL, *other = NULL;
     for (; w->seed.step < STEPS_MAX && w->seed.bad[0] == '\0'; w->seed.step++) {
-        if (owner == NULL) {
-            name = name_of(w, name, other);
-            seed_say(&w->seed, "== %s begins", name);
-            owner = begin_process(w, name);
-        }
+        if (owner == NULL)
+            owner = start(w, &name, other);
         if (other != NULL && w->now_ms >= other->asleep_to_ms && !step(w, other)) {
             end_process(other);
             other = NULL;

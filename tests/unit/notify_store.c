@@ -92,12 +92,12 @@ static void saw_finish(struct world *w, const json_t *given, const json_t *answe
     {
         const char *id = json_string_value(json_object_get(result, "id"));
         if (is_late)
-            continue; /* whose claim it was by then is not known here */
+            continue; /* whose claim it was by then is not known here, nor with one that slept */
         world_letter(w, id)->is_unnoted = false;
         if (strcmp(id, w->runs->sending) == 0)
             w->runs->sending[0] = '\0';
-        if (json_is_true(json_object_get(result, "suppress")) && !is_suppressed(w, world_letter(w, id)->to) &&
-            w->suppressed_count < 32)
+        if (!w->runs->is_out && json_is_true(json_object_get(result, "suppress")) &&
+            !is_suppressed(w, world_letter(w, id)->to) && w->suppressed_count < 32)
             snprintf(w->suppressed[w->suppressed_count++], 64, "%s", world_letter(w, id)->to);
     }
     if (next == NULL || !json_is_true(json_object_get(answer, "next")) || strcmp(next, w->runs->sending) == 0)

@@ -17,12 +17,9 @@ struct world_letter *world_letter(struct world *w, const char *id)
     return letter;
 }
 
-void world_die(struct world_client *client)
+void world_doubt(struct world_client *client)
 {
     struct world *w = client->world;
-    if (client->is_dead)
-        return;
-    client->is_dead = true;
     w->kills++;
     for (size_t at = 0; at < w->letter_count && w->policy == POLICY_FILES; at++) {
         w->letters[at].doubts += w->letters[at].is_unnoted;
@@ -32,6 +29,14 @@ void world_die(struct world_client *client)
         return;
     w->doubtful_kills++;
     world_letter(w, client->sending)->doubts++;
+}
+
+void world_die(struct world_client *client)
+{
+    if (client->is_dead)
+        return;
+    client->is_dead = true;
+    world_doubt(client);
     client->sending[0] = '\0';
 }
 
@@ -42,6 +47,10 @@ static enum bus_event bus_poll(void *self, int timeout_ms, struct bus_record *re
     struct world_client *client = self;
     struct world *w = client->world;
     w->now_ms += timeout_ms;
+    if (client->is_fenced && seed_random(&w->seed, 3) == 0) {
+        ll_fail(err, LL_FATAL, "fenced");
+        return BUS_BROKEN;
+    }
     if (!client->told && client->flowing && client->is_out && seed_random(&w->seed, 3) > 0)
         return BUS_NONE; /* it does not know yet */
     if (!client->told && client->flowing) {

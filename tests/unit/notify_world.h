@@ -50,7 +50,8 @@ struct world_client {
     struct notify notify;
     bool is_dead, is_in_transaction;
     bool told, flowing;
-    bool is_out; /* another has its partitions; told: it knows */
+    bool is_out;    /* another has its partitions; told: it knows */
+    bool is_fenced; /* another of its name has joined the group: it hears so */
     int64_t asleep_to_ms;
     int64_t next[WORLD_LOGS];
     char sending[OUTBOX_ID_SIZE]; /* the letter whose row says so, for it */
@@ -104,6 +105,8 @@ struct post world_post(struct world *w);
 struct clock_source world_clock(struct world *w);
 /* All records are there, read and taken. */
 bool world_is_drained(const struct world *w, const struct notify *notify);
+/* Whoever comes next cannot know what became of the letter that this process is sending. */
+void world_doubt(struct world_client *client);
 /* What it has in its memory is lost. */
 void world_die(struct world_client *client);
 struct world_letter *world_letter(struct world *w, const char *id);
