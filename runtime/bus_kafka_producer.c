@@ -368,8 +368,7 @@ static enum ll_status set_writing(rd_kafka_conf_t *settings, const struct config
     return status;
 }
 
-/* Fences a predecessor of the same id and aborts what it left open. */
-static enum ll_status init_transactions(struct producer *producer, struct ll_err *err)
+static enum ll_status resume_init(struct producer *producer, struct ll_err *err)
 {
     int64_t since_ms = now_ms();
     rd_kafka_error_t *error;
@@ -385,6 +384,15 @@ static enum ll_status init_transactions(struct producer *producer, struct ll_err
         rd_kafka_error_destroy(error);
     }
     return LL_OK;
+}
+
+/* Fences a predecessor of the same id and aborts what it left open. */
+static enum ll_status init_transactions(struct producer *producer, struct ll_err *err)
+{
+    go_inside(producer, "the start of transactions");
+    enum ll_status status = resume_init(producer, err);
+    process_inside(NULL);
+    return status;
 }
 
 enum ll_status kafka_producer_open(const struct config *config, const char *transactional_id,

@@ -64,6 +64,7 @@ struct validate {
     bool assigned, started;
 
     /* The open transaction. */
+    struct bus_producer producer; /* owned; ops NULL: none is open */
     bool open;
     bool news;            /* references changed since the waiting were last tried */
     int64_t opened_at_ms; /* steady */

@@ -21,7 +21,6 @@ struct wiring {
     struct registry *registry;
     struct codec *codec;
     struct feed feed;
-    struct bus_producer producer;
     struct bus_consumer consumer;
     struct isolate *isolate;
     struct validate *validate;
@@ -71,8 +70,12 @@ static enum ll_status open_codec(struct wiring *w, struct ll_err *err)
                                         w->registry, &w->codec, err);
 }
 
-/* The producer first: its opening fences a predecessor and ends what that left open, so that the group's
- * offsets are settled when the consumer asks for them. */
+static enum ll_status open_producer(void *arg, struct bus_producer *ret, struct ll_err *err)
+{
+    struct wiring *w = arg;
+    return kafka_producer_open(w->config, w->transactional_id, ret, err);
+}
+
 static enum ll_status open_services(struct wiring *w, struct ll_err *err)
 {
     const char *instance = process_instance(w->process);
@@ -87,8 +90,6 @@ static enum ll_status open_services(struct wiring *w, struct ll_err *err)
         .topic_count = VALIDATE_TOPIC_COUNT,
     };
     enum ll_status status = open_codec(w, err);
-    if (status == LL_OK && w->producer.ops == NULL)
-        status = kafka_producer_open(w->config, w->transactional_id, &w->producer, err);
     if (status == LL_OK && w->feed.ops == NULL)
         status = feed_open(w->config, &w->topics, w->group, w->clock, &w->feed, err);
     if (status == LL_OK && w->consumer.ops == NULL)
@@ -115,11 +116,12 @@ static enum ll_status run(struct wiring *w, struct ll_err *err)
         .calendar = w->calendar,
         .clock = w->clock,
         .consumer = w->consumer,
-        .producer = w->producer,
         .feed = w->feed,
         .group = w->group,
         .isolate = w->isolate,
         .process = w->process,
+        .open_producer = open_producer,
+        .arg = w,
     };
     w->validate = validate_new(&needs);
     process_ready(w->process, true);
@@ -137,8 +139,6 @@ static void close_all(struct wiring *w)
         w->consumer.ops->close(w->consumer.self);
     if (w->feed.ops != NULL)
         w->feed.ops->close(w->feed.self);
-    if (w->producer.ops != NULL)
-        w->producer.ops->close(w->producer.self);
     codec_free(w->codec);
     registry_close(w->registry);
     calendar_free(w->calendar);

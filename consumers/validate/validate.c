@@ -21,22 +21,54 @@ enum {
     REST_MS = 500,      /* ... the quiet in which memory is given back */
 };
 
+static void close_producer(struct validate *v)
+{
+    if (v->producer.ops != NULL)
+        v->producer.ops->close(v->producer.self);
+    v->producer = (struct bus_producer){0};
+    v->open = false;
+}
+
+/* Fatal for one producer (fenced, its transaction's time is over, its end unknown) is a wait here: the next one's opening
+ * settles what it left, and all is read again from where that ended. */
+static enum ll_status of_producer(struct validate *v, enum ll_status status, const struct ll_err *err)
+{
+    if (status != LL_FATAL)
+        return status;
+    log_line(LOG_WARN, "producer_lost", "cause=%s", log_quote_c(err->text));
+    close_producer(v);
+    return LL_RETRY;
+}
+
+/* Before a start: the group's offsets are settled once a producer is open. */
+static enum ll_status need_producer(struct validate *v, struct ll_err *err)
+{
+    if (v->producer.ops != NULL || steady_ms(v) < v->trouble_ms)
+        return LL_OK;
+    enum ll_status status = v->needs.open_producer(v->needs.arg, &v->producer, err);
+    if (status != LL_OK)
+        v->producer = (struct bus_producer){0};
+    return status;
+}
+
 enum ll_status batch_open(struct validate *v, struct ll_err *err)
 {
     if (v->open)
         return LL_OK;
-    enum ll_status status = v->needs.producer.ops->begin(v->needs.producer.self, err);
+    enum ll_status status = v->producer.ops->begin(v->producer.self, err);
     if (status == LL_OK) {
         v->open = true;
         v->opened_at_ms = steady_ms(v);
     }
-    return status;
+    return of_producer(v, status, err);
 }
 
 enum ll_status batch_send(struct validate *v, const struct bus_out *out, struct ll_err *err)
 {
     enum ll_status status = batch_open(v, err);
-    return status == LL_OK ? v->needs.producer.ops->send(v->needs.producer.self, out, err) : status;
+    if (status != LL_OK)
+        return status;
+    return of_producer(v, v->producer.ops->send(v->producer.self, out, err), err);
 }
 
 struct text batch_encode(struct validate *v, const struct event *event)
@@ -66,14 +98,12 @@ static enum ll_status batch_commit(struct validate *v, struct ll_err *err)
     int64_t began_ms = steady_ms(v);
     enum ll_status status = batch_open(v, err);
     if (status == LL_OK && count > 0)
-        status = v->needs.producer.ops->send_offsets(v->needs.producer.self, &v->needs.consumer, v->positions,
-                                                     count, err);
-    if (status == LL_OK) {
-        status = v->needs.producer.ops->commit(v->needs.producer.self, err);
-        v->open = status == LL_OK ? false : v->open;
-    }
+        status = v->producer.ops->send_offsets(v->producer.self, &v->needs.consumer, v->positions, count, err);
+    if (status == LL_OK)
+        status = v->producer.ops->commit(v->producer.self, err);
     if (status != LL_OK)
-        return status;
+        return v->open ? of_producer(v, status, err) : status;
+    v->open = false;
     parts_committed(v, count);
     isolate_release(v->needs.isolate);
     control_committed(v);
@@ -91,29 +121,25 @@ int64_t batch_most(const struct validate *v)
 }
 
 /* Nothing of the open transaction is to be seen, and nothing since the last commit is remembered. */
-static enum ll_status batch_abort(struct validate *v, struct ll_err *err)
+static void batch_abort(struct validate *v)
 {
-    enum ll_status status = LL_OK;
-    struct ll_err own;
+    struct ll_err why = {""};
     if (v->open)
-        status = v->needs.producer.ops->abort(v->needs.producer.self, &own);
+        of_producer(v, v->producer.ops->abort(v->producer.self, &why), &why);
     v->open = false;
     v->record_count = 0;
     v->tally = (struct tally){0};
     metric_add(v->metrics.aborts, 1);
     parts_forget(v);
-    if (status == LL_FATAL)
-        return ll_fail(err, LL_FATAL, "%s", own.text);
-    return LL_OK;
 }
 
 /* The environment failed: read again from the last commit, after a while. */
-static enum ll_status reread(struct validate *v, struct ll_err *err)
+static void reread(struct validate *v, const struct ll_err *err)
 {
     report_waits_for(v, err->text);
     v->started = false;
     v->trouble_ms = steady_ms(v) + BACK_OFF_MS;
-    return batch_abort(v, err);
+    batch_abort(v);
 }
 
 static enum ll_status on_assigned(struct validate *v, struct ll_err *err)
@@ -139,8 +165,10 @@ static enum ll_status on_revoked(struct validate *v, struct ll_err *err)
     bool lost;
     v->needs.consumer.ops->changed(v->needs.consumer.self, &count, &lost);
     enum ll_status status = lost ? LL_RETRY : batch_commit(v, err);
-    if (status == LL_RETRY)
-        status = batch_abort(v, err);
+    if (status == LL_RETRY) {
+        batch_abort(v);
+        status = LL_OK;
+    }
     log_line(LOG_INFO, "partitions_revoked", "count=%zu lost=%d", count, lost);
     v->assigned = v->started = false;
     parts_revoke(v);
@@ -164,7 +192,7 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
                  references_count(v->references, REFERENCE_CUSTOMER),
                  references_count(v->references, REFERENCE_PROMOTION), v->rules_version);
     }
-    if (v->phase == PHASE_LOADING || !v->assigned || now_ms < v->trouble_ms)
+    if (v->phase == PHASE_LOADING || !v->assigned || v->producer.ops == NULL || now_ms < v->trouble_ms)
         return LL_OK;
     bool known = v->known_ms >= v->assigned_ms || now_ms - v->read_last_ms > REFERENCES_MS;
     if (v->started && !(v->phase == PHASE_REFERENCES && known))
@@ -274,7 +302,9 @@ static void rest(struct validate *v)
 enum ll_status validate_step(struct validate *v, struct ll_err *err)
 {
     v->down = false;
-    enum ll_status status = follow(v, err); /* references, rule sets, commands */
+    enum ll_status status = need_producer(v, err);
+    if (status == LL_OK)
+        status = follow(v, err); /* references, rule sets, commands */
     if (status == LL_OK)
         status = start_as_due(v, err);
     if (status == LL_OK)
@@ -289,14 +319,19 @@ enum ll_status validate_step(struct validate *v, struct ll_err *err)
         status = follow_settle(v, err);
     report_round(v);
     rest(v);
-    return status == LL_RETRY ? reread(v, err) : status;
+    if (status != LL_RETRY)
+        return status;
+    reread(v, err);
+    return LL_OK;
 }
 
 enum ll_status validate_finish(struct validate *v, struct ll_err *err)
 {
     enum ll_status status = batch_commit(v, err);
-    if (status == LL_RETRY)
-        status = batch_abort(v, err);
+    if (status == LL_RETRY) {
+        batch_abort(v);
+        status = LL_OK;
+    }
     parts_revoke(v);
     v->assigned = v->started = false;
     enum ll_status stopped = v->needs.consumer.ops->stop(v->needs.consumer.self, err);
@@ -325,6 +360,7 @@ void validate_free(struct validate *v)
     if (v == NULL)
         return;
     parts_done(v);
+    close_producer(v);
     references_free(v->references);
     codec_scratch_free(v->scratch);
     codec_scratch_free(v->feed_scratch);

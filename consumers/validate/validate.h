@@ -30,11 +30,13 @@ struct validate_needs {
     struct calendar *calendar;
     struct clock_source clock;
     struct bus_consumer consumer;
-    struct bus_producer producer; /* transactional */
     struct feed feed;
     const char *group;
     struct isolate *isolate; /* NULL: a record that kills the process is not looked for */
     struct process *process; /* NULL: no metrics, nobody is told what is waited for */
+    /* A transactional producer whose predecessor is fenced, its transaction ended. LL_RETRY: no broker answers. */
+    enum ll_status (*open_producer)(void *arg, struct bus_producer *ret, struct ll_err *err);
+    void *arg;
 };
 
 struct validate;

@@ -15,6 +15,7 @@ import threading
 import time
 import urllib.request
 
+import confluent_kafka
 import pytest
 
 import figures
@@ -200,6 +201,25 @@ def test_each_store_away_under_load(home):
     assert after == before, "a process ended"
     assert unflushed <= 2 * FLUSH_EVENTS + 1000
     assert all(memory.most[name] - memory.first[name] < GROWTH_MB_MAX for name in before), memory.most
+
+
+def test_a_transactional_producer_that_is_lost_is_replaced(home):
+    """Fenced: as fatal for a producer as a transaction whose end the broker, back from an outage, refuses."""
+    home.configure(SETTINGS)
+    home.up()
+    before, load = pids(home), Load(home)
+    load.start()
+    wait_for("sales are credited", lambda: credited(home) > 200, 60)
+    for process in ("validate", "relay"):
+        rival = confluent_kafka.Producer({"bootstrap.servers": home.env()["KAFKA_BOOTSTRAP"],
+                                          "transactional.id": f"lens-{process}-1"})
+        rival.init_transactions(30)
+        at = credited(home)
+        wait_for(f"credits go on without the first producer of {process}", lambda: load.goes_on() and credited(home) > at + RATE, 60)
+        wait_for("the log says it", lambda: "fenced" in home.log(process), 60)
+    load.finish()
+    all_is_there(home, load)
+    assert pids(home) == before, "a process ended"
 
 
 def says(stack, process: str, *words: str) -> str:

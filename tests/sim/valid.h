@@ -120,7 +120,8 @@ void *valid_keep(struct valid_world *world, const void *bytes, size_t size);
 
 /* valid_bus.c */
 struct bus_consumer valid_consumer(struct valid_client *client);
-struct bus_producer valid_producer(struct valid_client *client);
+/* arg: the client. */
+enum ll_status valid_open_producer(void *arg, struct bus_producer *ret, struct ll_err *err);
 struct feed valid_feed(struct valid_client *client);
 struct clock_source valid_clock(struct valid_world *world);
 int32_t valid_partitions(const struct valid_world *world, enum topic topic);

@@ -364,8 +364,11 @@ static enum ll_status send_offsets(void *self, struct bus_consumer *consumer, co
 static enum ll_status abort_txn(void *self, struct ll_err *err)
 {
     struct valid_client *client = self;
+    int fault = call(client, "abort");
     if (is_fenced(client))
         return fenced(client, err);
+    if (fault == FAULT_DROP)
+        return ll_fail(err, LL_FATAL, "the transaction cannot be aborted");
     if (client->txn >= 0)
         valid_end_txn(client->world, client->txn, VALID_ABORTED);
     client->txn = -1;
@@ -378,24 +381,40 @@ static enum ll_status commit(void *self, struct ll_err *err)
     int fault = call(client, "commit");
     if (is_fenced(client))
         return fenced(client, err);
-    if (fault == FAULT_DROP) {
-        abort_txn(client, err);
-        return ll_fail(err, LL_RETRY, "the transaction was aborted");
+    if (fault == FAULT_DROP && seed_random(&client->world->seed, 2) == 0) {
+        enum ll_status status = abort_txn(client, err);
+        return status == LL_OK ? ll_fail(err, LL_RETRY, "the transaction was aborted") : status;
     }
     if (client->txn >= 0)
         valid_end_txn(client->world, client->txn, VALID_COMMITTED);
     client->txn = -1;
+    if (fault == FAULT_DROP)
+        return ll_fail(err, LL_FATAL, "nobody knows whether it was committed");
     if (fault == FAULT_AFTER)
         die(client);
     return LL_OK;
 }
 
-struct bus_producer valid_producer(struct valid_client *client)
+static void close_producer(void *self) { ((struct valid_client *)self)->txn = -1; }
+
+enum ll_status valid_open_producer(void *arg, struct bus_producer *ret, struct ll_err *err)
 {
-    static const struct bus_producer_ops ops = {
-        .begin = begin, .send_offsets = send_offsets, .commit = commit, .abort = abort_txn, .send = send
-    };
-    return (struct bus_producer){ &ops, client };
+    static const struct bus_producer_ops ops = { .begin = begin,         .send_offsets = send_offsets, .commit = commit,
+                                                 .abort = abort_txn,     .send = send,                 .close = close_producer };
+    struct valid_client *client = arg;
+    struct valid_world *world = client->world;
+    int fault = call(client, "init");
+    if (fault == FAULT_DROP)
+        return ll_fail(err, LL_RETRY, "no broker answers");
+    for (int i = world->txn_settled; i < world->txn_count; i++) /* what a predecessor has left open ends */
+        if (world->txns[i].instance == client->instance)
+            valid_end_txn(world, i, VALID_ABORTED);
+    client->epoch = ++world->epoch[client->instance];
+    client->txn = -1;
+    if (fault == FAULT_AFTER)
+        die(client);
+    *ret = (struct bus_producer){ &ops, client };
+    return LL_OK;
 }
 
 /* ---- what is known beside the records ---- */

@@ -147,14 +147,11 @@ static void client_start(struct valid_client *client)
         .calendar = world->calendar,
         .clock = valid_clock(world),
         .consumer = valid_consumer(client),
-        .producer = valid_producer(client),
         .feed = valid_feed(client),
         .group = "validate",
+        .open_producer = valid_open_producer,
+        .arg = client,
     };
-    for (int i = world->txn_settled; i < world->txn_count; i++) /* its init: what a predecessor has left open ends */
-        if (world->txns[i].instance == client->instance)
-            valid_end_txn(world, i, VALID_ABORTED);
-    client->epoch = ++world->epoch[client->instance];
     memset(client->position, -1, sizeof client->position);
     memset(client->polled, -1, sizeof client->polled);
     for (int topic = 0; topic < TOPIC_COUNT; topic++)

@@ -181,22 +181,32 @@ Test(validate_loop, a_send_that_fails_aborts_too)
     expect_decided_once(0);
 }
 
-Test(validate_loop, a_fatal_producer_stops_the_process_and_its_successor_goes_on)
+Test(validate_loop, a_producer_that_is_lost_is_replaced_and_nothing_with_it)
+{
+    put_sale(0, "T1", 0, NULL);
+    world_start(&world);
+    world_settle(&world);
+    cr_assert_eq(world.opens, 1);
+    put_sale(0, "T2", 0, NULL);
+    world.break_commits = 1;
+    world.fail_opens = 2; /* the broker is not back yet */
+    world_settle(&world);
+    expect_decided_once(0);
+    cr_assert_eq(world.opens, 2);
+}
+
+Test(validate_loop, a_transaction_that_cannot_even_be_aborted_ends_with_its_producer)
 {
     put_sale(0, "T1", 0, NULL);
     world_start(&world);
     world_settle(&world);
     put_sale(0, "T2", 0, NULL);
-    world.crash_commits = 1;
-    enum ll_status status = LL_OK;
-    for (int i = 0; i < 10 && status == LL_OK; i++)
-        status = validate_step(world.validate, &world.err);
-    cr_assert_eq(status, LL_FATAL);
-    world_kill(&world);
-    world.crash_commits = 0;
-    world_start(&world);
+    put_sale(0, "T3", 0, NULL);
+    world.fail_sends = 1;
+    world.break_aborts = 1;
     world_settle(&world);
     expect_decided_once(0);
+    cr_assert_eq(world.opens, 2);
 }
 
 Test(validate_loop, killed_at_every_step_each_record_is_still_decided_once)

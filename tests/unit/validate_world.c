@@ -242,7 +242,10 @@ static enum ll_status world_send_offsets(void *self, struct bus_consumer *consum
 static enum ll_status world_abort(void *self, struct ll_err *err)
 {
     struct world *world = self;
-    (void)err;
+    if (world->break_aborts > 0) {
+        world->break_aborts--;
+        return ll_fail(err, LL_FATAL, "its transaction's time is over");
+    }
     if (world->is_open)
         world->aborts++;
     drop_pending(world);
@@ -255,8 +258,10 @@ static enum ll_status world_commit(void *self, struct ll_err *err)
     cr_assert(world->is_open);
     world->steady_ms += 12;
     world->wall_ms += 12;
-    if (world->crash_commits > 0)
+    if (world->break_commits > 0) {
+        world->break_commits--;
         return ll_fail(err, LL_FATAL, "fenced");
+    }
     if (world->fail_commits > 0) {
         world->fail_commits--;
         world_abort(world, err);
@@ -302,13 +307,30 @@ static enum ll_status world_send(void *self, const struct bus_out *out, struct l
     return LL_OK;
 }
 
+/* Its transaction stays open until a successor's init. */
+static void world_close_producer(void *self) { (void)self; }
+
 static const struct bus_producer_ops PRODUCER = {
     .begin = world_begin,
     .send_offsets = world_send_offsets,
     .commit = world_commit,
     .abort = world_abort,
     .send = world_send,
+    .close = world_close_producer,
 };
+
+static enum ll_status world_open_producer(void *arg, struct bus_producer *ret, struct ll_err *err)
+{
+    struct world *world = arg;
+    if (world->fail_opens > 0) {
+        world->fail_opens--;
+        return ll_fail(err, LL_RETRY, "no broker answers");
+    }
+    drop_pending(world);
+    world->opens++;
+    *ret = (struct bus_producer){&PRODUCER, world};
+    return LL_OK;
+}
 
 /* The registry: the linker puts this before codec_read (--wrap). */
 
@@ -454,10 +476,11 @@ void world_start(struct world *world)
         .calendar = world->calendar,
         .clock = {clock_wall, clock_steady, world},
         .consumer = {&CONSUMER, world},
-        .producer = {&PRODUCER, world},
         .feed = {&FEED_OPS, world},
         .group = "lens-validate",
         .isolate = world->isolate,
+        .open_producer = world_open_producer,
+        .arg = world,
     };
     world->assigned_count = world->event_count = 0;
     world->is_flowing = false;
