@@ -16,7 +16,7 @@
 struct account {
     struct text customer_id; /* lives in the table's arena */
     int64_t points;
-    uint32_t batch;          /* the batch that named it last */
+    uint32_t telling;        /* partition.telling when it was named last */
     uint32_t flush;          /* the flush that gathers its changes, in flush_at */
     uint32_t flush_at;
     bool known;              /* has a row in Postgres */

@@ -27,6 +27,7 @@ void accrue_init(struct accrue *accrue, const struct config *config, struct proc
     };
     accrue->decider = decider_new(codec, &accrue->book, calendar, &settings);
     size_t batch_max = (size_t)config->accrue.batch_events;
+    accrue->flush_part = 1;
     accrue->batch = calloc(batch_max, sizeof *accrue->batch);
     accrue->identity_asks = calloc(batch_max, sizeof *accrue->identity_asks);
     accrue->sale_asks = calloc(batch_max, sizeof *accrue->sale_asks);
@@ -103,6 +104,7 @@ static enum ll_status revoked(struct accrue *accrue, struct ll_err *err)
 void accrue_finish(struct accrue *accrue, int timeout_ms)
 {
     batch_drop(accrue);
+    hot_tell(accrue);
     hot_collect(accrue);
     flush_all(accrue, timeout_ms);
     accrue->ledger.ops->flush_abandon(accrue->ledger.self); /* its memory goes now */
@@ -140,7 +142,6 @@ static void batch_take(struct accrue *accrue, const struct bus_record *record)
     }
     if (!owned->in_batch) {
         owned->in_batch = true;
-        owned->batch_first = owned->memory.next;
         partition_begin_batch(&owned->memory);
     }
     struct batch_record *taken = &accrue->batch[accrue->batch_count++];
@@ -320,8 +321,8 @@ static enum ll_status batch_look_up(struct accrue *accrue, struct ll_err *err)
 
 /* ---- a batch: Redis ---- */
 
-/* The batch of one partition for Redis: every customer that it named, with the balance after it. */
-static struct hot_batch hot_batch_of(struct owned *owned, int64_t first)
+/* What Redis has not been told of one partition: every customer that was named since, with the balance of now. */
+static struct hot_batch hot_batch_of(struct owned *owned)
 {
     const struct partition *partition = &owned->memory;
     if (partition->named_count > owned->balance_capacity) {
@@ -336,16 +337,17 @@ static struct hot_batch hot_batch_of(struct owned *owned, int64_t first)
     }
     return (struct hot_batch){ .partition = partition->number,
                                .epoch = partition->epoch,
-                               .first = first,
+                               .first = partition->told_next,
                                .next = partition->next,
                                .balances = owned->balances,
                                .count = partition->named_count };
 }
 
-static void hot_add(struct accrue *accrue, struct owned *owned, int64_t first)
+static void hot_add(struct accrue *accrue, struct owned *owned)
 {
     accrue->hot_owned[accrue->hot_count] = (uint32_t)(owned - accrue->owned);
-    accrue->hot_batches[accrue->hot_count++] = hot_batch_of(owned, first);
+    accrue->hot_batches[accrue->hot_count++] = hot_batch_of(owned);
+    partition_told(&owned->memory);
     owned->applied_at_ms = steady_ms(accrue);
 }
 
@@ -362,7 +364,10 @@ static void hot_send(struct accrue *accrue)
     if (accrue->hot_count == 0)
         return;
     struct ll_err err = { "" };
-    if (accrue->hot.ops->apply(accrue->hot.self, accrue->hot_batches, accrue->hot_count, &err) == STORE_OK)
+    isolate_work(accrue->isolate, true);
+    enum store_reply reply = accrue->hot.ops->apply(accrue->hot.self, accrue->hot_batches, accrue->hot_count, &err);
+    isolate_work(accrue->isolate, false);
+    if (reply == STORE_OK)
         return;
     for (size_t i = 0; i < accrue->hot_count; i++)
         mark_stale(accrue, &accrue->owned[accrue->hot_owned[i]], err.text);
@@ -390,6 +395,28 @@ void hot_collect(struct accrue *accrue)
         claim_waits(accrue, "redis_down", &err);
 }
 
+void hot_tell(struct accrue *accrue)
+{
+    hot_collect(accrue);
+    for (size_t i = 0; i < accrue->owned_count; i++) {
+        struct owned *owned = &accrue->owned[i];
+        if (owned->state == OWNED_READY && !owned->stale && owned->memory.next > owned->memory.told_next)
+            hot_add(accrue, owned);
+    }
+    hot_send(accrue);
+}
+
+/* While catching up, customers are gathered over several batches: one that comes again is sent once. What waits is bounded, since
+ * one call must not hold Redis for long. */
+static bool hot_can_wait(const struct accrue *accrue)
+{
+    enum { NAMED_MAX = 16384 };
+    for (size_t i = 0; i < accrue->owned_count; i++)
+        if (accrue->owned[i].memory.named_count >= NAMED_MAX)
+            return false;
+    return accrue->behind;
+}
+
 /* ---- the loop ---- */
 
 static void batch_decide(struct accrue *accrue)
@@ -398,16 +425,6 @@ static void batch_decide(struct accrue *accrue)
         struct batch_record *taken = &accrue->batch[i];
         decide_record(accrue->decider, &accrue->owned[taken->owned].memory, &taken->input);
     }
-}
-
-static void batch_apply(struct accrue *accrue)
-{
-    for (size_t i = 0; i < accrue->owned_count; i++) {
-        struct owned *owned = &accrue->owned[i];
-        if (owned->in_batch && !owned->stale)
-            hot_add(accrue, owned, owned->batch_first);
-    }
-    hot_send(accrue);
 }
 
 static enum ll_status batch_step(struct accrue *accrue, struct ll_err *err)
@@ -425,14 +442,14 @@ static enum ll_status batch_step(struct accrue *accrue, struct ll_err *err)
     }
     if (status != LL_OK)
         return status;
-    hot_collect(accrue); /* of the batch before: Redis worked while this one was decoded */
     if (accrue->batch_count == 0)
         return LL_OK; /* dropped by a doubt */
     isolate_work(accrue->isolate, true);
     batch_decide(accrue);
-    batch_apply(accrue);
     isolate_work(accrue->isolate, false);
     batch_drop(accrue);
+    if (!hot_can_wait(accrue))
+        hot_tell(accrue); /* its answer is taken after the next batch: Redis works while that is decoded */
     return LL_OK;
 }
 
@@ -471,15 +488,12 @@ static void beat(struct accrue *accrue)
         unflushed += owned->memory.filling->events;
         if (owned->state != OWNED_READY || owned->in_batch || accrue->restart)
             continue;
-        int64_t first = owned->memory.next;
         int64_t position = accrue->bus.ops->position(accrue->bus.self, TOPIC_TRANSACTIONS_VALID, owned->memory.number);
-        if (position > first)
+        if (position > owned->memory.next)
             owned->memory.next = position; /* all that was polled is decided: what lies between are markers */
-        if (!owned->stale && (owned->memory.next > first ||
-                              now_ms - owned->applied_at_ms >= accrue->config->accrue.flush_ms)) {
-            partition_begin_batch(&owned->memory);
-            hot_add(accrue, owned, first);
-        }
+        if (!owned->stale && (owned->memory.next > owned->memory.told_next ||
+                              now_ms - owned->applied_at_ms >= accrue->config->accrue.flush_ms))
+            hot_add(accrue, owned);
     }
     hot_send(accrue);
     metric_set(accrue->metrics.stale, stale);
@@ -497,8 +511,10 @@ static void trim(struct accrue *accrue)
     for (size_t i = 0; i < accrue->owned_count; i++) {
         struct partition *partition = &accrue->owned[i].memory;
         sales_trim(&partition->sales, partition->flushed_next, 50000);
-        if ((int64_t)partition->accounts.count > accrue->config->accrue.customers_max && partition->flying == NULL &&
-            partition->filling->account_count == 0) {
+        bool is_named = partition->named_count > 0 && !accrue->owned[i].stale; /* a rebuild asks Postgres instead */
+        if (!is_named && partition->flying == NULL && partition->filling->account_count == 0 &&
+            (int64_t)partition->accounts.count > accrue->config->accrue.customers_max) {
+            partition->named_count = 0;
             accounts_done(&partition->accounts);
             accounts_init(&partition->accounts);
             partition->accounts.complete = false;
@@ -530,7 +546,7 @@ enum ll_status accrue_step(struct accrue *accrue, struct ll_err *err)
     if (status == LL_OK && accrue->batch_count > 0 && steady_ms(accrue) >= accrue->lookup_at_ms)
         status = batch_step(accrue, err);
     else
-        hot_collect(accrue);
+        hot_tell(accrue);
     if (status == LL_OK)
         status = flush_step(accrue, err);
     if (status == LL_OK && accrue->batch_count == 0)

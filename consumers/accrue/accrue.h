@@ -40,7 +40,6 @@ struct owned {
     bool stale;            /* Redis does not hold its balances: rebuild it */
     bool in_batch;
     struct ledger_counts told; /* what the metrics have been told */
-    int64_t batch_first;   /* where the batch began, for Redis's guard */
     int64_t applied_at_ms; /* steady time of the last guarded call to Redis */
     struct hot_balance *balances;
     size_t balance_capacity;
@@ -97,6 +96,7 @@ struct accrue {
     uint32_t part_owned[ACCRUE_PARTITIONS_MAX];
     size_t part_count; /* of the flush under way */
     enum { FLUSH_NONE, FLUSH_FLYING, FLUSH_UNKNOWN } flush_state;
+    int64_t flush_part; /* of a full flush, in FLUSH_PARTS: how large the next one may become */
     int64_t flush_began_ms, flushed_at_ms, beat_at_ms;
 
     int64_t waits_since_ms; /* nothing may be taken since; 0: it may */
@@ -137,3 +137,5 @@ void claim_waits(struct accrue *accrue, const char *event, const struct ll_err *
 /* accrue.c */
 void batch_drop(struct accrue *accrue);
 void hot_collect(struct accrue *accrue);
+/* Sends Redis what it has not been told yet, and takes its answers to what was sent before. */
+void hot_tell(struct accrue *accrue);

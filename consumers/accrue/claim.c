@@ -280,6 +280,7 @@ void claim_rebuild_stale(struct accrue *accrue)
         if (!owned->stale || owned->state != OWNED_READY)
             continue;
         hot_collect(accrue);
+        partition_told(&owned->memory); /* all of it, as it stands now */
         struct ll_err err = { "" };
         struct rebuild rebuild = { .accrue = accrue, .owned = owned, .err = &err, .token = wall_ms(accrue) };
         enum store_reply reply = rebuild_one(&rebuild);

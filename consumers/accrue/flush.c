@@ -2,6 +2,10 @@
 
 #include "runtime/log.h"
 
+/* Postgres must not wait while a whole flush is gathered: when catching up begins, the first are small, and each is twice as large
+ * as the one before. */
+enum { FLUSH_PARTS = 8 };
+
 static int64_t steady_ms(const struct accrue *accrue) { return accrue->clock.steady_ms(accrue->clock.self); }
 
 static bool too_many_accounts(const struct accrue *accrue)
@@ -21,7 +25,8 @@ static bool pending_is_full(const struct accrue *accrue)
         events += accrue->owned[i].memory.filling->events;
         size += (int64_t)pending_size(accrue->owned[i].memory.filling);
     }
-    return events >= accrue->config->accrue.flush_events || size >= accrue->config->accrue.flush_size ||
+    return events * FLUSH_PARTS >= accrue->config->accrue.flush_events * accrue->flush_part ||
+           size * FLUSH_PARTS >= accrue->config->accrue.flush_size * accrue->flush_part ||
            too_many_accounts(accrue) || (is_isolating(accrue) && events > 0);
 }
 
@@ -163,6 +168,8 @@ static enum ll_status begin(struct accrue *accrue, struct ll_err *err)
 
 static enum ll_status flush_start(struct accrue *accrue, struct ll_err *err)
 {
+    accrue->flush_part = !accrue->behind ? 1 : accrue->flush_part < FLUSH_PARTS ? accrue->flush_part * 2 : FLUSH_PARTS;
+    hot_tell(accrue); /* Redis behind Postgres would have to be rebuilt after a crash */
     accrue->flush_began_ms = accrue->flushed_at_ms = steady_ms(accrue);
     for (size_t i = 0; i < accrue->owned_count; i++) {
         struct partition *partition = &accrue->owned[i].memory;

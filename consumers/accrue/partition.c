@@ -5,7 +5,7 @@
 
 void partition_init(struct partition *partition, int32_t number, int64_t identities_max)
 {
-    *partition = (struct partition){ .number = number, .clock_ms = INT64_MIN };
+    *partition = (struct partition){ .number = number, .clock_ms = INT64_MIN, .telling = 1 };
     identities_init(&partition->identities, identities_max);
     accounts_init(&partition->accounts);
     held_init(&partition->held);
@@ -33,7 +33,7 @@ void partition_done(struct partition *partition)
 void partition_claimed(struct partition *partition, const struct ledger_claim *claim)
 {
     partition->epoch = claim->epoch;
-    partition->next = partition->flushed_next = claim->next_offset;
+    partition->next = partition->flushed_next = partition->told_next = claim->next_offset;
     partition->clock_ms = claim->clock_ms;
     partition->rules_version = claim->rules_version;
     partition->counts = claim->counts;
@@ -81,18 +81,23 @@ enum store_reply partition_load(struct partition *partition, struct ledger *ledg
 
 void partition_begin_batch(struct partition *partition)
 {
-    partition->batch++;
-    partition->named_count = 0;
     partition->prior_count = 0;
     arena_done(&partition->prior_texts);
+}
+
+void partition_told(struct partition *partition)
+{
+    partition->told_next = partition->next;
+    partition->telling++;
+    partition->named_count = 0;
 }
 
 struct account *partition_name(struct partition *partition, struct text customer_id, uint64_t hash)
 {
     struct accounts *accounts = &partition->accounts;
     struct account *account = accounts_add(accounts, customer_id, hash);
-    if (account->batch != partition->batch) {
-        account->batch = partition->batch;
+    if (account->telling != partition->telling) {
+        account->telling = partition->telling;
         if (partition->named_count == partition->named_capacity) {
             partition->named_capacity = partition->named_capacity == 0 ? 256 : partition->named_capacity * 2;
             partition->named = realloc(partition->named, partition->named_capacity * sizeof *partition->named);

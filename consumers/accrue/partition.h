@@ -41,10 +41,12 @@ struct partition {
     struct pending *flying; /* NULL: no flush is under way */
     uint32_t flush_number;
 
-    /* Of the batch under way: accounts that it names (for Redis), and what the ledger says about its identities. */
-    uint32_t batch;
-    uint32_t *named;
+    /* What Redis has not been sent: accounts named by the records from told_next on. */
+    int64_t told_next;
+    uint32_t telling; /* from 1: a new account has 0 and was never named */
+    uint32_t *named;  /* indices of accounts.list */
     size_t named_count, named_capacity;
+    /* Of the batch under way: what the ledger says about its identities. */
     struct prior *priors;
     size_t prior_count, prior_capacity;
     struct arena prior_texts;
@@ -60,9 +62,11 @@ void partition_claimed(struct partition *partition, const struct ledger_claim *c
 enum store_reply partition_load(struct partition *partition, struct ledger *ledger, int64_t identities_max,
                                 int64_t accounts_max, struct ll_err *err);
 
-/* Begins a batch: nothing is named yet. */
+/* Begins a batch: nothing is known of what the ledger holds. */
 void partition_begin_batch(struct partition *partition);
-/* The account, named for this batch (added if it is new). hash is accounts_hash(customer_id). */
+/* Redis was sent all below next: nothing is named any more. */
+void partition_told(struct partition *partition);
+/* The account, named for Redis (added if it is new). hash is accounts_hash(customer_id). */
 struct account *partition_name(struct partition *partition, struct text customer_id, uint64_t hash);
 /* Keeps a posting that the ledger found for this batch; texts are copied. Postings at or behind flushed_next are left out:
  * they are still pending here. */
