@@ -1,8 +1,8 @@
 /*
  * breaker.h - stops a partition in which too much is refused: then the feed is wrong, not the records.
- * Shape:  a ring of the last verdicts; it opens when enough of them, by number and by share, are refusals.
- * Closed by hand it stays closed until a whole window was good enough: "go on" is meant for all of the
- * trouble, not for 50 records of it. Source: DESIGN 3.
+ * Shape:  a ring of the last verdicts; it opens when enough of them, by number and by share, are refusals. Closed by hand it
+ *         stays closed until a whole window was good enough: "go on" is meant for all of the trouble, not for 50 records of it.
+ * Source: DESIGN 3.
  */
 #pragma once
 

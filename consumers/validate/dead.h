@@ -1,8 +1,8 @@
 /*
  * dead.h - the headers of a dead letter, and of a record that waits in transactions.retry.
  * Shape:  ours, then the original headers, untouched: a reader sees BUS_HEADERS_MAX of them and must not miss ours. Names that
- * we write replace older ones of the same name, so that a record which is refused again tells of the last time. Pure. Source: DESIGN 3. The aliases
- * are Kafka Connect's (KIP-298) and Spring Kafka's DeadLetterPublishingRecoverer's.
+ *         we write replace older ones of the same name, so that a record which is refused again tells of the last time. Pure.
+ * Source: DESIGN 3. The aliases are Kafka Connect's (KIP-298) and Spring Kafka's DeadLetterPublishingRecoverer's.
  */
 #pragma once
 

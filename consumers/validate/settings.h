@@ -1,8 +1,9 @@
 /*
  * settings.h - deploy/validation.conf: what is asked of each source.
- * Shape:  a list of sources, each with its references, limits and what a bad line does; the one named
- * "default" is for all that are not listed. Units:  _ms is int64 ms. Errors: LL_FATAL with file and line: an
- * unknown key, a bad value, a source named twice.
+ * Shape:  a list of sources, each with its references, limits and what a bad line does; the one named "default" is for all that
+ *         are not listed.
+ * Units:  _ms is int64 ms.
+ * Errors: LL_FATAL with file and line: an unknown key, a bad value, a source named twice.
  */
 #pragma once
 

@@ -1,12 +1,13 @@
 /*
  * csvfile.h - the rows of one CSV file, each with its bytes as they stand in the file.
- * Shape:  libcsv (strict) reads the fields; it is fed one physical line at a time, so that every row keeps
- * its raw bytes and its line number, and a fault costs only the line it stands on. Line ends may be LF, CR LF
- * or CR; a UTF-8 byte order mark is dropped; the last line needs no end; empty lines are counted and skipped.
+ * Shape:  libcsv (strict) reads the fields; it is fed one physical line at a time, so that every row keeps its raw bytes and
+ *         its line number, and a fault costs only the line it stands on. Line ends may be LF, CR LF or CR; a UTF-8 byte order
+ *         mark is dropped; the last line needs no end; empty lines are counted and skipped.
  * Units:  lines count from 1, as editors do. _size is bytes.
- * Errors: a broken row is a row with a code (CSV_SYNTAX, CSV_COLUMNS, CSV_LIMIT) and words. A quote that
- * never closes, or that closes with the wrong number of columns, condemns its own line only: reading goes on
- * at the line after it. LL_FATAL: the file itself cannot be read. Source: RFC 4180; libcsv 3.0.3.
+ * Errors: a broken row is a row with a code (CSV_SYNTAX, CSV_COLUMNS, CSV_LIMIT) and words. A quote that never closes, or that
+ *         closes with the wrong number of columns, condemns its own line only: reading goes on at the line after it. LL_FATAL:
+ *         the file itself cannot be read.
+ * Source: RFC 4180; libcsv 3.0.3.
  */
 #pragma once
 

@@ -1,8 +1,8 @@
 /*
  * fileset.h - which files an import reads, as what, and the identity of their content.
- * Shape:  files and directories from the command line are matched by name against the profile; of a
- * directory, files that match nothing are left alone. Sorted in the order of import: references first, then
- * by name. Units:  sha256 is lower-case hex.
+ * Shape:  files and directories from the command line are matched by name against the profile; of a directory, files that match
+ *         nothing are left alone. Sorted in the order of import: references first, then by name.
+ * Units:  sha256 is lower-case hex.
  */
 #pragma once
 

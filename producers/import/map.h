@@ -1,8 +1,8 @@
 /*
- * map.h - one row and its profile to what it says: the head of a transaction, a line of one, or a reference
- * record. Shape:  struct csv_row in, struct mapped out; pure. All that is wrong with the row is found, not
- * only the first thing. Texts are views into the row and the mapper: valid until the next call. Units: _minor
- * is minor units of the profile's currency: the lines of a transaction may lie in a file that names none, and
+ * map.h - one row and its profile to what it says: the head of a transaction, a line of one, or a reference record.
+ * Shape:  struct csv_row in, struct mapped out; pure. All that is wrong with the row is found, not only the first thing. Texts
+ *         are views into the row and the mapper: valid until the next call.
+ * Units:  _minor is minor units of the profile's currency: the lines of a transaction may lie in a file that names none, and
  *         validate refuses every currency but the program's.
  */
 #pragma once

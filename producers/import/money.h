@@ -1,9 +1,9 @@
 /*
  * money.h - from a decimal text to whole minor units, exactly or not at all.
- * Shape:  digits, one decimal mark, digits; a sign in front. No float, no rounding, no thousands marks, no
- * exponent. Units:  _minor is int64 minor units; digits is how many decimal places the currency has (ISO
- * 4217). Errors: CODE_NONE, AMOUNT_SYNTAX, AMOUNT_SCALE (more places than the currency has, zeros too) or
- * AMOUNT_OVERFLOW. Source: ISO 4217:2015, list one, as of 2024.
+ * Shape:  digits, one decimal mark, digits; a sign in front. No float, no rounding, no thousands marks, no exponent.
+ * Units:  _minor is int64 minor units; digits is how many decimal places the currency has (ISO 4217).
+ * Errors: CODE_NONE, AMOUNT_SYNTAX, AMOUNT_SCALE (more places than the currency has, zeros too) or AMOUNT_OVERFLOW.
+ * Source: ISO 4217:2015, list one, as of 2024.
  */
 #pragma once
 

@@ -1,9 +1,9 @@
 /*
  * profile.h - how the columns of somebody's CSV files become events: a configuration file, not code.
- * Shape:  deploy/profiles/NAME.conf (libconfig) is read once into the structs below, with every check done.
- * online_retail.conf there explains every key. Errors: LL_FATAL with file:line: a key that is not known, a
- * value of another type or out of range, a column that the header does not have, a pattern or a format that
- * cannot be read, a field that the kind of file does not have.
+ * Shape:  deploy/profiles/NAME.conf (libconfig) is read once into the structs below, with every check done. online_retail.conf
+ *         there explains every key.
+ * Errors: LL_FATAL with file:line: a key that is not known, a value of another type or out of range, a column that the header
+ *         does not have, a pattern or a format that cannot be read, a field that the kind of file does not have.
  */
 #pragma once
 

@@ -1,11 +1,11 @@
 /*
  * send.h - an import's outputs into Kafka, each exactly once, however often the import is killed.
- * Shape:  an import_sink over a transactional producer. send_open takes the import over (a predecessor is
- * fenced and its open transaction aborted), claims it and reads its mark; outputs that the mark counts are
- * left out; send_commit makes what was sent since the last commit visible at once, together with the new
- * mark. Limits: while a transaction is open, readers of the partitions that it touches wait: SEND_COMMIT_MS
- * at most, and after a kill -9 until the import is run again or SEND_TRANSACTION_MS have passed. Errors:
- * send_failed tells a bus that failed (run again from the mark) from files that did.
+ * Shape:  an import_sink over a transactional producer. send_open takes the import over (a predecessor is fenced and its open
+ *         transaction aborted), claims it and reads its mark; outputs that the mark counts are left out; send_commit makes what
+ *         was sent since the last commit visible at once, together with the new mark. Limits: while a transaction is open,
+ *         readers of the partitions that it touches wait: SEND_COMMIT_MS at most, and after a kill -9 until the import is run
+ *         again or SEND_TRANSACTION_MS have passed.
+ * Errors: send_failed tells a bus that failed (run again from the mark) from files that did.
  */
 #pragma once
 

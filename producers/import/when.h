@@ -1,9 +1,9 @@
 /*
  * when.h - times and dates in a profile's formats, strictly.
- * Shape:  a format is text with %Y (4 digits) %m %d %H %M %S %I %y (2 digits each; 1 or 2 with %-m, %-d, %-H,
- * %-M, %-S, %-I), %b (Jan .. Dec), %p (AM, PM), %f (fraction of a second, 1 to 9 digits, cut to ms), %z (Z,
- * +hh:mm, +hhmm) and %%. The whole value must match. Several formats are tried in order. Units:  _ms is int64
- * ms since 1970 UTC, _day days since 1970-01-01. Without %z a time is local time of the calendar's zone.
+ * Shape:  a format is text with %Y (4 digits) %m %d %H %M %S %I %y (2 digits each; 1 or 2 with %-m, %-d, %-H, %-M, %-S, %-I),
+ *         %b (Jan .. Dec), %p (AM, PM), %f (fraction of a second, 1 to 9 digits, cut to ms), %z (Z, +hh:mm, +hhmm) and %%. The
+ *         whole value must match. Several formats are tried in order.
+ * Units:  _ms is int64 ms since 1970 UTC, _day days since 1970-01-01. Without %z a time is local time of the calendar's zone.
  * Errors: a time that the zone's clocks skip does not exist; of two equal ones the earlier is taken.
  */
 #pragma once
