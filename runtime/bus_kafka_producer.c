@@ -11,7 +11,10 @@
 
 enum {
     CLOSE_MS = 10000,
-    INIT_MS = 30000,     /* a broker that is there answers in 0.5 s; its coordinator may still be loading */
+    INIT_MS = 30000, /* a broker that is there answers in 0.5 s; its coordinator may still be loading */
+    OFTEN_MS =
+        500, /* a start of transactions is moved on as often as the caller likes for so long, then ... */
+    SELDOM_MS = 200,     /* ... so often, whatever the caller's time-out */
     STEP_MS = 2000,      /* one try of a call that can be resumed: between tries SIGTERM is looked at */
     STOPPING_MS = 10000, /* a process that was asked to stop waits no longer for a broker that is away */
     FULL_MS = 50,        /* one wait for room in the queue */
@@ -22,6 +25,7 @@ enum {
 struct producer {
     struct kafka_client client; /* first: it is librdkafka's opaque pointer */
     rd_kafka_topic_t *handles[TOPIC_COUNT];
+    int64_t begun_ms, asked_ms; /* its opening, and when that was last moved on */
     bool is_transactional;
     bool is_open;    /* a transaction is */
     bool has_failed; /* a record was not acknowledged; failure names the first */
@@ -368,40 +372,35 @@ static enum ll_status set_writing(rd_kafka_conf_t *settings, const struct config
     return status;
 }
 
-static enum ll_status resume_init(struct producer *producer, struct ll_err *err)
+/* One try of what can be resumed. LL_OK with *ret_ready false: not yet. */
+static enum ll_status resume_init(struct producer *producer, int timeout_ms, bool *ret_ready,
+                                  struct ll_err *err)
 {
-    int64_t since_ms = now_ms();
-    rd_kafka_error_t *error;
-    while ((error = rd_kafka_init_transactions(producer->client.rk, STEP_MS)) != NULL) {
-        rd_kafka_poll(producer->client.rk, 0);
-        if (!rd_kafka_error_is_retriable(error) || process_stopping() || now_ms() - since_ms > INIT_MS) {
-            enum ll_status status = fail_call(producer, error, "transactions", err);
-            if (producer->client.trouble[0] != '\0')
-                ll_fail(err, status, "kafka %.80s: transactions: %s", producer->client.address,
-                        producer->client.trouble);
-            return status;
-        }
+    rd_kafka_error_t *error = rd_kafka_init_transactions(producer->client.rk, timeout_ms);
+    *ret_ready = error == NULL;
+    if (error == NULL)
+        return LL_OK;
+    rd_kafka_poll(producer->client.rk, 0);
+    if (rd_kafka_error_is_retriable(error) && !process_stopping() &&
+        now_ms() - producer->begun_ms <= INIT_MS) {
         rd_kafka_error_destroy(error);
+        return LL_OK;
     }
-    return LL_OK;
-}
-
-/* Fences a predecessor of the same id and aborts what it left open. */
-static enum ll_status init_transactions(struct producer *producer, struct ll_err *err)
-{
-    go_inside(producer, "the start of transactions");
-    enum ll_status status = resume_init(producer, err);
-    process_inside(NULL);
+    enum ll_status status = fail_call(producer, error, "transactions", err);
+    if (producer->client.trouble[0] != '\0')
+        ll_fail(err, status, "kafka %.80s: transactions: %s", producer->client.address,
+                producer->client.trouble);
     return status;
 }
 
-enum ll_status kafka_producer_open(const struct config *config, const char *transactional_id,
-                                   struct bus_producer *ret, struct ll_err *err)
+enum ll_status kafka_producer_begin(const struct config *config, const char *transactional_id,
+                                    struct bus_producer *ret, struct ll_err *err)
 {
     struct producer *producer = calloc(1, sizeof *producer);
     if (producer == NULL)
         abort();
     producer->is_transactional = transactional_id != NULL;
+    producer->begun_ms = now_ms();
     rd_kafka_conf_t *settings = NULL;
     enum ll_status status = kafka_client_settings(&producer->client, config, "producer", &settings, err);
     if (status == LL_OK) {
@@ -411,12 +410,48 @@ enum ll_status kafka_producer_open(const struct config *config, const char *tran
         else
             rd_kafka_conf_destroy(settings);
     }
-    if (status == LL_OK && producer->is_transactional)
-        status = init_transactions(producer, err);
     if (status != LL_OK) {
         producer_close(producer);
         return status;
     }
     *ret = (struct bus_producer){.ops = &producer_ops, .self = producer};
     return LL_OK;
+}
+
+/* Fences a predecessor of the same id and aborts what it left open. While it does, the broker refuses; librdkafka would wait
+ * half a second then, but a call that is resumed asks again at once (one request at a time: seen). */
+enum ll_status kafka_producer_ready(struct bus_producer *bus, int timeout_ms, bool *ret_ready,
+                                    struct ll_err *err)
+{
+    struct producer *producer = bus->self;
+    enum ll_status status = LL_OK;
+    *ret_ready = !producer->is_transactional;
+    int64_t asked_ms = now_ms();
+    bool is_early = timeout_ms < SELDOM_MS && asked_ms - producer->begun_ms > OFTEN_MS &&
+                    asked_ms - producer->asked_ms < SELDOM_MS;
+    if (producer->is_transactional && !is_early) {
+        producer->asked_ms = asked_ms;
+        status = resume_init(producer, timeout_ms, ret_ready, err);
+    }
+    if (status != LL_OK) {
+        producer_close(producer);
+        *bus = (struct bus_producer){ 0 };
+    }
+    return status;
+}
+
+enum ll_status kafka_producer_open(const struct config *config, const char *transactional_id,
+                                   struct bus_producer *ret, struct ll_err *err)
+{
+    struct bus_producer opening = { 0 };
+    bool is_ready = false;
+    enum ll_status status = kafka_producer_begin(config, transactional_id, &opening, err);
+    if (status == LL_OK)
+        go_inside(opening.self, "the start of transactions");
+    while (status == LL_OK && !is_ready)
+        status = kafka_producer_ready(&opening, STEP_MS, &is_ready, err);
+    process_inside(NULL);
+    if (status == LL_OK)
+        *ret = opening;
+    return status;
 }

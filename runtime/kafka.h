@@ -29,6 +29,13 @@ enum ll_status kafka_consumer_open(const struct config *config, const struct kaf
  * predecessor is fenced and its open transaction aborted). */
 enum ll_status kafka_producer_open(const struct config *config, const char *transactional_id, struct bus_producer *ret,
                                    struct ll_err *err);
+/* The same in steps, for who has other things to do meanwhile: begin connects in the background; ready moves the start of
+ * transactions on, for timeout_ms at most. Until *ret_ready is true the producer is good for nothing but ready and close.
+ * After an error of ready it is closed, and *producer empty. */
+enum ll_status kafka_producer_begin(const struct config *config, const char *transactional_id,
+                                    struct bus_producer *ret, struct ll_err *err);
+enum ll_status kafka_producer_ready(struct bus_producer *producer, int timeout_ms, bool *ret_ready,
+                                    struct ll_err *err);
 
 /* A reader without a group: all partitions of some topics from a start to now, read_committed. For references, dead
  * letters, verify. */
@@ -46,6 +53,9 @@ void kafka_reader_release(struct kafka_reader *reader, struct bus_record *record
  * kafka_reader_mark_end was last called). */
 bool kafka_reader_at_end(struct kafka_reader *reader);
 enum ll_status kafka_reader_mark_end(struct kafka_reader *reader, struct ll_err *err);
+/* The same with ends that the caller has asked for, on another connection: on the reader's own a question waits behind a
+ * fetch that waits for records. */
+void kafka_reader_mark_ends(struct kafka_reader *reader, const struct bus_position *ends, size_t count);
 void kafka_reader_close(struct kafka_reader *reader);
 
 /* Admin. Each waits timeout_ms at most; LL_RETRY: the broker did not answer. */
@@ -65,6 +75,15 @@ enum ll_status kafka_admin_partitions(struct kafka_admin *admin, enum topic topi
 /* read_committed end (LSO) and log start of one partition. */
 enum ll_status kafka_admin_watermarks(struct kafka_admin *admin, enum topic topic, int32_t partition, int64_t *ret_low,
                                       int64_t *ret_high, int timeout_ms, struct ll_err *err);
+/* The same of many partitions in one question: fills positions[].offset with the end (LSO), or with the log's start. */
+enum ll_status kafka_admin_ends(struct kafka_admin *admin, struct bus_position *positions, size_t count,
+                                int timeout_ms, struct ll_err *err);
+enum ll_status kafka_admin_starts(struct kafka_admin *admin, struct bus_position *positions, size_t count,
+                                  int timeout_ms, struct ll_err *err);
+/* A group's committed offsets (-1: none) of many partitions in one question. */
+enum ll_status kafka_admin_group_positions(struct kafka_admin *admin, const char *group,
+                                           struct bus_position *positions, size_t count, int timeout_ms,
+                                           struct ll_err *err);
 /* A group's committed offsets of one topic, ret[partition] (-1: none), count = partitions asked for. */
 enum ll_status kafka_admin_group_offsets(struct kafka_admin *admin, const char *group, enum topic topic,
                                          int64_t *ret, size_t count, int timeout_ms, struct ll_err *err);

@@ -124,8 +124,38 @@ enum ll_status kafka_admin_watermarks(struct kafka_admin *admin, enum topic topi
                                               : kafka_fail(&admin->client, err, code, topic_name(topic));
 }
 
+static enum ll_status ask_times(struct kafka_admin *admin, int64_t time, struct bus_position *positions,
+                                size_t count, int timeout_ms, struct ll_err *err)
+{
+    rd_kafka_topic_partition_list_t *list = kafka_list_new(positions, count);
+    for (int at = 0; at < list->cnt; at++)
+        list->elems[at].offset = time;
+    const char *what = "offsets";
+    rd_kafka_resp_err_t code = rd_kafka_offsets_for_times(admin->client.rk, list, timeout_ms);
+    for (int at = 0; at < list->cnt && code == RD_KAFKA_RESP_ERR_NO_ERROR; at++) {
+        code = list->elems[at].err;
+        what = topic_name(positions[at].topic);
+        positions[at].offset = list->elems[at].offset; /* the answers keep the order of the question */
+    }
+    rd_kafka_topic_partition_list_destroy(list);
+    rd_kafka_poll(admin->client.rk, 0);
+    return code == RD_KAFKA_RESP_ERR_NO_ERROR ? LL_OK : kafka_fail(&admin->client, err, code, what);
+}
+
+enum ll_status kafka_admin_ends(struct kafka_admin *admin, struct bus_position *positions, size_t count,
+                                int timeout_ms, struct ll_err *err)
+{
+    return ask_times(admin, RD_KAFKA_OFFSET_END, positions, count, timeout_ms, err);
+}
+
+enum ll_status kafka_admin_starts(struct kafka_admin *admin, struct bus_position *positions, size_t count,
+                                  int timeout_ms, struct ll_err *err)
+{
+    return ask_times(admin, RD_KAFKA_OFFSET_BEGINNING, positions, count, timeout_ms, err);
+}
+
 static enum ll_status take_offsets(const struct kafka_admin *admin, rd_kafka_event_t *answer,
-                                   enum topic topic, int64_t *ret, size_t count, struct ll_err *err)
+                                   struct bus_position *positions, size_t count, struct ll_err *err)
 {
     size_t group_count = 0;
     const rd_kafka_group_result_t **groups = rd_kafka_ListConsumerGroupOffsets_result_groups(
@@ -136,26 +166,26 @@ static enum ll_status take_offsets(const struct kafka_admin *admin, rd_kafka_eve
     if (error != NULL)
         return kafka_fail(&admin->client, err, rd_kafka_error_code(error), "group offsets");
     const rd_kafka_topic_partition_list_t *list = rd_kafka_group_result_partitions(groups[0]);
-    for (int at = 0; list != NULL && at < list->cnt; at++) {
-        const rd_kafka_topic_partition_t *one = &list->elems[at];
-        if (strcmp(one->topic, topic_name(topic)) != 0 || one->partition < 0 ||
-            (size_t)one->partition >= count)
+    for (size_t at = 0; list != NULL && at < count; at++) {
+        const rd_kafka_topic_partition_t *one =
+            rd_kafka_topic_partition_list_find((rd_kafka_topic_partition_list_t *)list,
+                                               topic_name(positions[at].topic), positions[at].partition);
+        if (one == NULL)
             continue;
         if (one->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-            return kafka_fail(&admin->client, err, one->err, topic_name(topic));
-        ret[one->partition] = one->offset >= 0 ? one->offset : -1;
+            return kafka_fail(&admin->client, err, one->err, one->topic);
+        positions[at].offset = one->offset >= 0 ? one->offset : -1;
     }
     return LL_OK;
 }
 
-enum ll_status kafka_admin_group_offsets(struct kafka_admin *admin, const char *group, enum topic topic,
-                                         int64_t *ret, size_t count, int timeout_ms, struct ll_err *err)
+enum ll_status kafka_admin_group_positions(struct kafka_admin *admin, const char *group,
+                                           struct bus_position *positions, size_t count, int timeout_ms,
+                                           struct ll_err *err)
 {
-    rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)count);
-    for (size_t at = 0; at < count; at++) {
-        rd_kafka_topic_partition_list_add(list, topic_name(topic), (int32_t)at);
-        ret[at] = -1;
-    }
+    rd_kafka_topic_partition_list_t *list = kafka_list_new(positions, count);
+    for (size_t at = 0; at < count; at++)
+        positions[at].offset = -1;
     rd_kafka_ListConsumerGroupOffsets_t *request = rd_kafka_ListConsumerGroupOffsets_new(group, list);
     rd_kafka_AdminOptions_t *options =
         kafka_admin_options(admin, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS, timeout_ms);
@@ -168,7 +198,22 @@ enum ll_status kafka_admin_group_offsets(struct kafka_admin *admin, const char *
                                                   timeout_ms, "group offsets", &status, err);
     if (answer == NULL)
         return status;
-    status = take_offsets(admin, answer, topic, ret, count, err);
+    status = take_offsets(admin, answer, positions, count, err);
     rd_kafka_event_destroy(answer);
+    return status;
+}
+
+enum ll_status kafka_admin_group_offsets(struct kafka_admin *admin, const char *group, enum topic topic,
+                                         int64_t *ret, size_t count, int timeout_ms, struct ll_err *err)
+{
+    struct bus_position *positions = calloc(count + 1, sizeof *positions);
+    if (positions == NULL)
+        abort();
+    for (size_t at = 0; at < count; at++)
+        positions[at] = (struct bus_position){ topic, (int32_t)at, -1 };
+    enum ll_status status = kafka_admin_group_positions(admin, group, positions, count, timeout_ms, err);
+    for (size_t at = 0; at < count; at++)
+        ret[at] = positions[at].offset;
+    free(positions);
     return status;
 }

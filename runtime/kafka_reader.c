@@ -28,6 +28,7 @@ struct kafka_reader {
     size_t first[TOPIC_COUNT]; /* where a topic's stretches begin; SIZE_MAX: not read */
     size_t open_count;         /* not done */
     bool is_assigned;
+    bool is_again;   /* assigned anew, since a log began later than was told */
     bool is_settled; /* the positions were asked since the last record */
 };
 
@@ -96,22 +97,30 @@ static enum ll_status ask_offsets(struct kafka_reader *reader, int64_t time,
     return LL_OK;
 }
 
+static bool is_beyond(const struct kafka_reader *reader, const rd_kafka_topic_partition_list_t *ends)
+{
+    bool beyond = false;
+    for (size_t at = 0; at < reader->stretch_count; at++)
+        beyond = beyond || ends->elems[at].offset > reader->stretches[at].reached;
+    return beyond;
+}
+
 enum ll_status kafka_reader_mark_end(struct kafka_reader *reader, struct ll_err *err)
 {
     rd_kafka_topic_partition_list_t *lows = NULL, *ends = NULL;
-    enum ll_status status = ask_offsets(reader, BUS_BEGINNING, &lows, err);
-    if (status == LL_OK)
-        status = ask_offsets(reader, RD_KAFKA_OFFSET_END, &ends, err);
+    enum ll_status status = ask_offsets(reader, RD_KAFKA_OFFSET_END, &ends, err);
+    if (status == LL_OK && is_beyond(reader, ends)) /* else no low is above what was reached */
+        status = ask_offsets(reader, BUS_BEGINNING, &lows, err);
     if (status == LL_OK) {
-        assert(lows != NULL && ends != NULL);
+        assert(ends != NULL);
         reader->open_count = reader->stretch_count;
         reader->is_settled = false;
         for (size_t at = 0; at < reader->stretch_count;
              at++) { /* the answers keep the order of the question */
             struct stretch *stretch = &reader->stretches[at];
-            assert(lows->elems[at].partition == stretch->partition &&
-                   ends->elems[at].partition == stretch->partition);
-            stretch->low = lows->elems[at].offset;
+            assert(ends->elems[at].partition == stretch->partition);
+            if (lows != NULL)
+                stretch->low = lows->elems[at].offset;
             stretch->end = ends->elems[at].offset;
             stretch->is_done = false;
             reach(reader, stretch, stretch->start >= 0 ? stretch->start : stretch->low);
@@ -122,6 +131,20 @@ enum ll_status kafka_reader_mark_end(struct kafka_reader *reader, struct ll_err 
     if (ends != NULL)
         rd_kafka_topic_partition_list_destroy(ends);
     return status;
+}
+
+void kafka_reader_mark_ends(struct kafka_reader *reader, const struct bus_position *ends, size_t count)
+{
+    reader->is_settled = false;
+    for (size_t at = 0; at < count; at++) {
+        struct stretch *stretch = stretch_of(reader, ends[at].topic, ends[at].partition);
+        assert(stretch != NULL);
+        if (stretch->is_done)
+            reader->open_count++;
+        stretch->is_done = false;
+        stretch->end = ends[at].offset;
+        reach(reader, stretch, stretch->low);
+    }
 }
 
 void kafka_reader_start_at(struct kafka_reader *reader, enum topic topic, int32_t partition, int64_t offset)
@@ -135,13 +158,22 @@ void kafka_reader_start_at(struct kafka_reader *reader, enum topic topic, int32_
         reach(reader, stretch, offset);
 }
 
+/* The beginning is named by its offset, known from when the end was marked: a client that had to ask would fetch the
+ * partitions that it knows already, and wait there for something new before it fetched the others. */
+static int64_t start_of(const struct kafka_reader *reader, const struct stretch *stretch)
+{
+    if (stretch->start >= 0)
+        return stretch->reached > stretch->start ? stretch->reached : stretch->start;
+    return stretch->reached > stretch->low || !reader->is_again ? stretch->reached : stretch->start;
+}
+
 static enum ll_status assign(struct kafka_reader *reader, struct ll_err *err)
 {
     rd_kafka_topic_partition_list_t *list = rd_kafka_topic_partition_list_new((int)reader->stretch_count);
     for (size_t at = 0; at < reader->stretch_count; at++) {
         const struct stretch *stretch = &reader->stretches[at];
         rd_kafka_topic_partition_list_add(list, topic_name(stretch->topic), stretch->partition)->offset =
-            stretch->start;
+            start_of(reader, stretch);
     }
     rd_kafka_resp_err_t code = rd_kafka_assign(reader->client.rk, list);
     rd_kafka_topic_partition_list_destroy(list);
@@ -161,6 +193,13 @@ static enum bus_event judge_error(struct kafka_reader *reader, const rd_kafka_me
     }
     if (message->err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET ||
         message->err == RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE) {
+        const struct stretch *stretch = stretch_of(reader, topic_find(topic), message->partition);
+        if (stretch != NULL && stretch->start < 0 && stretch->reached <= stretch->low && !reader->is_again) {
+            reader->is_again =
+                true; /* its first records were deleted since: from what is its beginning now */
+            reader->is_assigned = false;
+            return BUS_NONE;
+        }
         ll_fail(err, LL_FATAL,
                 "kafka %.100s: %s[%d]: the offset asked for is not in the broker's log: records were "
                 "deleted, or this is another "

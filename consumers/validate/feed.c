@@ -2,11 +2,12 @@
 
 #include "runtime/kafka.h"
 
+#include <assert.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* A group's offset that stands still for so long below the end has only transaction markers ahead of it. */
-enum { STANDSTILL_MS = 10000, ANSWER_MS = 5000, PARTITIONS_MAX = 1024 };
+enum { STANDSTILL_MS = 10000, ANSWER_MS = 5000, PARTITIONS_MAX = 6 * 1024 /* of six topics: topics.c */ };
 
 static const enum topic READ[] = {TOPIC_STORES_VALID,     TOPIC_PRODUCTS_VALID, TOPIC_CUSTOMERS_VALID,
                                   TOPIC_PROMOTIONS_VALID, TOPIC_LOYALTY_RULES,  TOPIC_COMMANDS};
@@ -47,34 +48,54 @@ static bool feed_at_end(void *self)
     return kafka_reader_at_end(feed->reader);
 }
 
+static size_t partitions_of(const struct real_feed *feed, const enum topic *which, size_t count,
+                            struct bus_position *ret)
+{
+    size_t at = 0;
+    for (size_t t = 0; t < count; t++)
+        for (int32_t i = 0; i < feed->topics->facts[which[t]].partitions; i++) {
+            assert(at < PARTITIONS_MAX);
+            ret[at++] = (struct bus_position){ which[t], i, -1 };
+        }
+    return at;
+}
+
 static enum ll_status feed_mark_end(void *self, struct ll_err *err)
 {
     struct real_feed *feed = self;
-    return kafka_reader_mark_end(feed->reader, err);
+    struct bus_position ends[PARTITIONS_MAX];
+    size_t count = partitions_of(feed, READ, READ_COUNT, ends);
+    enum ll_status status = kafka_admin_ends(feed->admin, ends, count, ANSWER_MS, err);
+    if (status == LL_OK)
+        kafka_reader_mark_ends(feed->reader, ends, count);
+    return status;
 }
 
-/* Adds up what of one topic lies before the group, and where the group stands. Ends are asked first: what
+/* Adds up what of the raw references lies before the group, and where the group stands. Ends are asked first: what
  * arrives in between is not asked for. */
-static enum ll_status topic_ahead(struct real_feed *feed, enum topic topic, int64_t *ahead, int64_t *stands,
-                                  struct ll_err *err)
+static enum ll_status ask_ahead(struct real_feed *feed, int64_t *ret_ahead, int64_t *ret_stands,
+                                struct ll_err *err)
 {
-    int64_t lows[PARTITIONS_MAX], ends[PARTITIONS_MAX], offsets[PARTITIONS_MAX];
-    int32_t count = feed->topics->facts[topic].partitions;
-    if (count > PARTITIONS_MAX)
-        return ll_fail(err, LL_FATAL, "topic %s has %d partitions, more than %d", topic_name(topic), count,
-                       PARTITIONS_MAX);
-    for (int32_t i = 0; i < count; i++) {
-        enum ll_status status =
-            kafka_admin_watermarks(feed->admin, topic, i, &lows[i], &ends[i], ANSWER_MS, err);
-        if (status != LL_OK)
-            return status;
+    struct bus_position ends[PARTITIONS_MAX], offsets[PARTITIONS_MAX], lows[PARTITIONS_MAX];
+    size_t count = partitions_of(feed, JUDGED, JUDGED_COUNT, ends);
+    memcpy(offsets, ends, count * sizeof *ends);
+    memcpy(lows, ends, count * sizeof *ends);
+    enum ll_status status = kafka_admin_ends(feed->admin, ends, count, ANSWER_MS, err);
+    if (status == LL_OK)
+        status = kafka_admin_group_positions(feed->admin, feed->group, offsets, count, ANSWER_MS, err);
+    bool is_ahead = false, knows_lows = false;
+    for (size_t i = 0; status == LL_OK && i < count; i++)
+        is_ahead = is_ahead || offsets[i].offset < ends[i].offset;
+    if (status == LL_OK && is_ahead) { /* what is deleted is not ahead */
+        status = kafka_admin_starts(feed->admin, lows, count, ANSWER_MS, err);
+        knows_lows = true;
     }
-    enum ll_status status =
-        kafka_admin_group_offsets(feed->admin, feed->group, topic, offsets, (size_t)count, ANSWER_MS, err);
-    for (int32_t i = 0; status == LL_OK && i < count; i++) {
-        int64_t stand = offsets[i] < lows[i] ? lows[i] : offsets[i];
-        *ahead += stand < ends[i] ? ends[i] - stand : 0;
-        *stands += stand;
+    *ret_ahead = *ret_stands = 0;
+    for (size_t i = 0; status == LL_OK && i < count; i++) {
+        int64_t low = knows_lows ? lows[i].offset : 0;
+        int64_t stand = offsets[i].offset < low ? low : offsets[i].offset;
+        *ret_ahead += stand < ends[i].offset ? ends[i].offset - stand : 0;
+        *ret_stands += stand;
     }
     return status;
 }
@@ -82,29 +103,25 @@ static enum ll_status topic_ahead(struct real_feed *feed, enum topic topic, int6
 /* No transaction is open on the valid references: all that is in can be read. */
 static enum ll_status all_visible(struct real_feed *feed, bool *ret, struct ll_err *err)
 {
+    struct bus_position ends[PARTITIONS_MAX], visible[PARTITIONS_MAX];
+    size_t count = partitions_of(feed, REFERENCES, REFERENCES_COUNT, ends);
+    memcpy(visible, ends, count * sizeof *ends);
+    enum ll_status status = kafka_admin_ends(feed->all, ends, count, ANSWER_MS, err);
+    if (status == LL_OK)
+        status = kafka_admin_ends(feed->admin, visible, count, ANSWER_MS, err);
     *ret = true;
-    for (int t = 0; t < REFERENCES_COUNT && *ret; t++)
-        for (int32_t i = 0; i < feed->topics->facts[REFERENCES[t]].partitions && *ret; i++) {
-            int64_t low, end, visible;
-            enum ll_status status = kafka_admin_watermarks(feed->all, REFERENCES[t], i, &low, &end, ANSWER_MS, err);
-            if (status == LL_OK)
-                status = kafka_admin_watermarks(feed->admin, REFERENCES[t], i, &low, &visible, ANSWER_MS, err);
-            if (status != LL_OK)
-                return status;
-            *ret = visible >= end;
-        }
-    return LL_OK;
+    for (size_t i = 0; status == LL_OK && i < count; i++)
+        *ret = *ret && visible[i].offset >= ends[i].offset;
+    return status;
 }
 
 static enum ll_status feed_judged(void *self, bool *ret, struct ll_err *err)
 {
     struct real_feed *feed = self;
     int64_t ahead = 0, stands = 0;
-    for (int i = 0; i < JUDGED_COUNT; i++) {
-        enum ll_status status = topic_ahead(feed, JUDGED[i], &ahead, &stands, err);
-        if (status != LL_OK)
-            return status;
-    }
+    enum ll_status status = ask_ahead(feed, &ahead, &stands, err);
+    if (status != LL_OK)
+        return status;
     int64_t now_ms = feed->clock.steady_ms(feed->clock.self);
     if (stands != feed->stands_at || ahead == 0) {
         feed->stands_at = stands;

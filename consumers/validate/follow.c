@@ -72,8 +72,9 @@ enum ll_status follow(struct validate *v, struct ll_err *err)
 {
     struct bus_record record;
     /* Loading goes on as fast as it can; after it, what has come is taken in and nothing is waited for. */
+    int wait_ms = v->phase != PHASE_LOADING ? 0 : steady_ms(v) < v->quick_ms ? 1 : 10;
     for (int i = 0; i < FOLLOW_EVENTS; i++) {
-        int timeout_ms = v->phase == PHASE_LOADING && i == 0 ? 10 : 0;
+        int timeout_ms = i == 0 ? wait_ms : 0;
         switch (v->needs.feed.ops->read(v->needs.feed.self, timeout_ms, &record, err)) {
         case BUS_RECORD: {
             enum ll_status status = take_in(v, &record, err);
@@ -97,20 +98,28 @@ enum ll_status follow(struct validate *v, struct ll_err *err)
     return LL_OK;
 }
 
+static void settled_as_due(struct validate *v)
+{
+    if (!v->marked || !v->needs.feed.ops->at_end(v->needs.feed.self))
+        return;
+    v->marked = false;
+    v->known_ms = v->marking_ms;
+    v->retry_due_ms = 0;
+}
+
 /* First everything raw that is there is judged, by whichever process of the group; then the valid records
  * that came of it are read to their end. What was sent before the first of these steps is known after the
  * last. */
 enum ll_status follow_settle(struct validate *v, struct ll_err *err)
 {
-    bool wanted = v->phase == PHASE_REFERENCES ? v->started : parts_waiting(v) > 0;
+    bool wanted =
+        v->phase == PHASE_REFERENCES ? v->assigned && v->producer.ops != NULL : parts_waiting(v) > 0;
     if (v->phase == PHASE_LOADING || (!wanted && !v->marked))
         return LL_OK;
     if (v->marked) {
-        if (v->needs.feed.ops->at_end(v->needs.feed.self)) {
-            v->marked = false;
-            v->known_ms = v->marking_ms;
-            v->retry_due_ms = 0;
-        }
+        settled_as_due(v);
+        v->behind =
+            v->behind || (v->marked && steady_ms(v) >= v->quick_ms); /* the raw ones need not wait for it */
         return LL_OK;
     }
     int64_t now_ms = steady_ms(v);
@@ -123,7 +132,9 @@ enum ll_status follow_settle(struct validate *v, struct ll_err *err)
     if (status == LL_OK && judged) {
         status = v->needs.feed.ops->mark_end(v->needs.feed.self, err);
         v->marked = status == LL_OK;
+        settled_as_due(v); /* nothing may have come since */
     }
+    v->behind = v->behind || (!v->marked && v->known_ms < v->assigned_ms);
     if (status != LL_RETRY)
         return status;
     v->down = true; /* asked again: nothing that was decided is in doubt */

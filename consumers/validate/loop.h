@@ -76,10 +76,12 @@ struct validate {
     struct references *references;
     int64_t marking_ms;    /* wall, before the end to read to was marked */
     int64_t known_ms;      /* every reference that reached the broker before this is in references */
+    int64_t quick_ms;      /* steady: until then a start is under way, and rounds are short */
     int64_t settle_due_ms; /* steady */
     int64_t retry_due_ms;  /* steady: the waiting are tried again */
     int32_t rules_version; /* highest published; 0: none */
     bool marked;           /* reading up to a marked end */
+    bool behind;           /* since the assignment: raw references were not all judged when that was asked */
 
     bool down, registry_down; /* seen in this round */
     bool waits;               /* process_waits_for was told something */
@@ -155,7 +157,7 @@ size_t parts_paused(struct validate *v);
 
 /* follow.c */
 enum ll_status follow(struct validate *v, struct ll_err *err);
-/* Brings known_ms forward while somebody waits for it. Outside of a transaction. */
+/* Brings known_ms forward while somebody waits for it, as far as it goes without waiting. Outside of a transaction. */
 enum ll_status follow_settle(struct validate *v, struct ll_err *err);
 
 /* control.c */

@@ -22,6 +22,7 @@ struct wiring {
     struct codec *codec;
     struct feed feed;
     struct bus_consumer consumer;
+    struct bus_producer opening; /* until its transactions have begun */
     struct isolate *isolate;
     struct validate *validate;
     char group[NAME_SIZE], transactional_id[NAME_SIZE];
@@ -70,10 +71,25 @@ static enum ll_status open_codec(struct wiring *w, struct ll_err *err)
                                         w->registry, &w->codec, err);
 }
 
+static enum ll_status begin_producer(struct wiring *w, struct ll_err *err)
+{
+    return w->opening.ops != NULL ? LL_OK
+                                  : kafka_producer_begin(w->config, w->transactional_id, &w->opening, err);
+}
+
 static enum ll_status open_producer(void *arg, struct bus_producer *ret, struct ll_err *err)
 {
+    enum { LOOK_MS = 1 };
     struct wiring *w = arg;
-    return kafka_producer_open(w->config, w->transactional_id, ret, err);
+    bool is_ready = false;
+    enum ll_status status = begin_producer(w, err);
+    if (status == LL_OK)
+        status = kafka_producer_ready(&w->opening, LOOK_MS, &is_ready, err);
+    if (is_ready) {
+        *ret = w->opening;
+        w->opening = (struct bus_producer){ 0 };
+    }
+    return status;
 }
 
 static enum ll_status open_services(struct wiring *w, struct ll_err *err)
@@ -90,10 +106,13 @@ static enum ll_status open_services(struct wiring *w, struct ll_err *err)
         .topic_count = VALIDATE_TOPIC_COUNT,
     };
     enum ll_status status = open_codec(w, err);
-    if (status == LL_OK && w->feed.ops == NULL)
-        status = feed_open(w->config, &w->topics, w->group, w->clock, &w->feed, err);
+    /* The feed asks and waits; the others find their coordinators meanwhile. */
+    if (status == LL_OK)
+        status = begin_producer(w, err);
     if (status == LL_OK && w->consumer.ops == NULL)
         status = kafka_consumer_open(w->config, &options, &w->consumer, err);
+    if (status == LL_OK && w->feed.ops == NULL)
+        status = feed_open(w->config, &w->topics, w->group, w->clock, &w->feed, err);
     return status;
 }
 
@@ -134,6 +153,8 @@ static void close_all(struct wiring *w)
 {
     process_ready(w->process, false);
     validate_free(w->validate);
+    if (w->opening.ops != NULL)
+        w->opening.ops->close(w->opening.self);
     isolate_close(w->isolate);
     if (w->consumer.ops != NULL)
         w->consumer.ops->close(w->consumer.self);

@@ -113,6 +113,8 @@ void report_round(struct validate *v)
         report_waits_for(v, words);
     } else if (v->phase == PHASE_LOADING) {
         report_waits_for(v, "references: reading what is known from its beginning");
+    } else if (v->producer.ops == NULL) {
+        report_waits_for(v, "kafka: the start of transactions");
     } else if (v->phase == PHASE_REFERENCES) {
         report_waits_for(v, v->assigned ? "references: what was sent before the sales is judged first"
                                         : "the group to give us partitions");

@@ -14,7 +14,9 @@ enum {
     IDLE_MS = 50,      /* longest wait with nothing to do: references and commands are looked at after it */
     PATIENCE_MS = 5,   /* a batch that nothing more comes to for so long is committed */
     BACK_OFF_MS = 500, /* after a failure of the environment */
-    CLOCK_EVERY = 64,  /* records between two looks at the clock */
+    QUICK_MS =
+        2000, /* a start takes less; what takes longer waits for somebody, and is looked at less often */
+    CLOCK_EVERY = 64,      /* records between two looks at the clock */
     REFERENCES_MS = 30000, /* sales wait no longer for raw references that do not come forward */
     RECORD_BUFFER_SIZE = 64 << 10,
     BUSY_COUNT = 20000, /* records after which, and ... */
@@ -153,6 +155,9 @@ static enum ll_status on_assigned(struct validate *v, struct ll_err *err)
     v->assigned = true;
     v->started = false;
     v->assigned_ms = wall_ms(v);
+    v->behind = false;
+    v->settle_due_ms = 0;
+    v->quick_ms = steady_ms(v) + QUICK_MS;
     if (v->phase == PHASE_RUNNING)
         v->phase = PHASE_REFERENCES;
     return status;
@@ -176,8 +181,8 @@ static enum ll_status on_revoked(struct validate *v, struct ll_err *err)
     return status == LL_OK ? stopped : status;
 }
 
-/* Sales flow once every reference that was sent before them is known: until then the reference topics alone.
- */
+/* Sales flow once every reference that was sent before them is known. Where all raw ones were judged before, as after most
+ * restarts, that is told by asking alone; else the reference topics are read alone until then. */
 static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
 {
     int64_t now_ms = steady_ms(v);
@@ -194,8 +199,15 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
     }
     if (v->phase == PHASE_LOADING || !v->assigned || v->producer.ops == NULL || now_ms < v->trouble_ms)
         return LL_OK;
-    bool known = v->known_ms >= v->assigned_ms || now_ms - v->read_last_ms > REFERENCES_MS;
-    if (v->started && !(v->phase == PHASE_REFERENCES && known))
+    if (v->phase == PHASE_REFERENCES && !v->started && !v->behind) {
+        enum ll_status status = follow_settle(v, err);
+        if (status != LL_OK)
+            return status;
+    }
+    bool known = v->known_ms >= v->assigned_ms || (v->started && now_ms - v->read_last_ms > REFERENCES_MS);
+    if (v->phase == PHASE_REFERENCES && !known && (v->started || !v->behind))
+        return LL_OK;
+    if (v->phase == PHASE_RUNNING && v->started)
         return LL_OK;
     if (v->started) {
         enum ll_status status = batch_commit(v, err);
@@ -203,7 +215,7 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
             return status;
         parts_forget(v); /* what waits comes again */
     }
-    bool all = v->phase == PHASE_RUNNING || (v->started && known);
+    bool all = v->phase == PHASE_RUNNING || known;
     enum ll_status status = parts_start(v, !all, err);
     if (status != LL_OK)
         return status;
@@ -211,6 +223,7 @@ static enum ll_status start_as_due(struct validate *v, struct ll_err *err)
     v->read_last_ms = now_ms;
     v->phase = all ? PHASE_RUNNING : PHASE_REFERENCES;
     log_line(LOG_INFO, "partitions_started", "what=%s", all ? "all" : "references");
+    report_round(v); /* told now, not after the wait for records */
     return LL_OK;
 }
 
@@ -238,7 +251,7 @@ static enum ll_status on_record(struct validate *v, struct bus_record *record, i
 static int wait_ms(const struct validate *v, int64_t now_ms)
 {
     if (!v->open)
-        return v->phase == PHASE_RUNNING ? IDLE_MS : 5;
+        return v->started && v->phase == PHASE_RUNNING ? IDLE_MS : now_ms < v->quick_ms ? 1 : 5;
     int64_t left_ms = v->opened_at_ms + v->needs.config->validate.batch_ms - now_ms;
     return left_ms <= 0 ? 0 : left_ms > PATIENCE_MS ? PATIENCE_MS : (int)left_ms;
 }
@@ -345,6 +358,7 @@ struct validate *validate_new(const struct validate_needs *needs)
         abort();
     v->needs = *needs;
     v->phase = PHASE_LOADING;
+    v->quick_ms = steady_ms(v) + QUICK_MS;
     v->currency = text_of(needs->config->program.currency);
     v->references = references_new();
     v->scratch = codec_scratch_new();

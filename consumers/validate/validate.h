@@ -34,7 +34,8 @@ struct validate_needs {
     const char *group;
     struct isolate *isolate; /* NULL: a record that kills the process is not looked for */
     struct process *process; /* NULL: no metrics, nobody is told what is waited for */
-    /* A transactional producer whose predecessor is fenced, its transaction ended. LL_RETRY: no broker answers. */
+    /* A transactional producer whose predecessor is fenced, its transaction ended. LL_RETRY: no broker answers. LL_OK with
+     * ret->ops NULL: not yet, asked again in the next round. */
     enum ll_status (*open_producer)(void *arg, struct bus_producer *ret, struct ll_err *err);
     void *arg;
 };

@@ -403,6 +403,8 @@ enum ll_status valid_open_producer(void *arg, struct bus_producer *ret, struct l
                                                  .abort = abort_txn,     .send = send,                 .close = close_producer };
     struct valid_client *client = arg;
     struct valid_world *world = client->world;
+    if (seed_random(&client->world->seed, 3) == 0) /* not ready yet */
+        return LL_OK;
     int fault = call(client, "init");
     if (fault == FAULT_DROP)
         return ll_fail(err, LL_RETRY, "no broker answers");

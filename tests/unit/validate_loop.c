@@ -195,6 +195,54 @@ Test(validate_loop, a_producer_that_is_lost_is_replaced_and_nothing_with_it)
     cr_assert_eq(world.opens, 2);
 }
 
+Test(validate_loop, until_a_producer_is_ready_references_are_read_and_nothing_is_started)
+{
+    int64_t offset = put_sale(0, "T1", 0, NULL);
+    world.slow_opens = 40;
+    world_start(&world);
+    world_step(&world, 30);
+    cr_assert_eq(world.starts, 0);
+    cr_assert_eq(world.logs[TOPIC_TRANSACTIONS][0].position, -1);
+    world_settle(&world);
+    cr_assert_eq(world.opens, 1);
+    cr_assert_eq(world_valid_of(&world, 0, offset), 1);
+}
+
+Test(validate_loop, where_no_raw_reference_waits_sales_are_started_at_once)
+{
+    world_start(&world);
+    world_settle(&world);
+    cr_assert_eq(world.starts, 2, "the first time the references are judged alone");
+    world_kill(&world);
+    int64_t offset = put_sale(0, "T1", 0, NULL), began_ms = world.steady_ms;
+    world.starts = 0;
+    world_start(&world);
+    while (world.starts == 0 && world.steady_ms < began_ms + 1000)
+        world_step(&world, 1);
+    cr_assert_leq(world.started_ms, began_ms + 5, "nothing is waited for: %lld ms",
+                  (long long)(world.started_ms - began_ms));
+    world_settle(&world);
+    cr_assert_eq(world.starts, 1);
+    cr_assert_eq(world_valid_of(&world, 0, offset), 1);
+    cr_assert_eq(world_count(&world, TOPIC_TRANSACTIONS_RETRY, 0), 0);
+}
+
+Test(validate_loop, a_raw_reference_before_a_sale_is_judged_first_after_a_rebalance_too)
+{
+    world_start(&world);
+    world_settle(&world);
+    world_put_customer(&world, "new");
+    int64_t offset = put_sale(1, "T1", 'c', "new");
+    world_rebalance(&world, false);
+    world_step(&world, 1); /* revoked before anything was polled */
+    world.starts = 0;
+    world_settle(&world);
+    cr_assert_eq(world.starts, 2);
+    cr_assert_eq(world_valid_of(&world, 1, offset), 1);
+    cr_assert_eq(world_count(&world, TOPIC_TRANSACTIONS_RETRY, 1), 0,
+                 "it was known when the sale was judged");
+}
+
 Test(validate_loop, a_transaction_that_cannot_even_be_aborted_ends_with_its_producer)
 {
     put_sale(0, "T1", 0, NULL);

@@ -148,7 +148,10 @@ static enum ll_status world_start_at(void *self, const struct bus_position *from
         cr_assert_eq(from[i].offset, BUS_COMMITTED);
         log->position = log->committed < 0 ? 0 : log->committed;
     }
+    cr_assert(world->opens > 0, "a predecessor's transaction ends before the group's offsets are read");
     world->is_flowing = true;
+    world->starts++;
+    world->started_ms = world->steady_ms;
     return LL_OK;
 }
 
@@ -322,6 +325,10 @@ static const struct bus_producer_ops PRODUCER = {
 static enum ll_status world_open_producer(void *arg, struct bus_producer *ret, struct ll_err *err)
 {
     struct world *world = arg;
+    if (world->slow_opens > 0) {
+        world->slow_opens--;
+        return LL_OK;
+    }
     if (world->fail_opens > 0) {
         world->fail_opens--;
         return ll_fail(err, LL_RETRY, "no broker answers");

@@ -69,13 +69,15 @@ struct world {
     struct bus_position pending_offsets[TOPIC_COUNT * WORLD_PARTITIONS];
     size_t pending_offset_count;
     bool is_open;
-    size_t commits, aborts, opens;
+    size_t commits, aborts, opens, starts;
+    int64_t started_ms; /* steady, of the last start */
 
     /* Faults. */
     int fail_commits;      /* so many commits end in an abort */
     int fail_sends;        /* so many sends find the transaction failed */
     int break_commits;     /* so many commits end their producer (LL_FATAL) */
     int break_aborts;      /* so many aborts */
+    int slow_opens;        /* so many times a producer is not ready yet */
     int fail_opens;        /* so many times a producer finds no broker */
     bool is_unjudged;      /* another process of the group is behind with references */
     bool is_registry_down; /* a schema id that is not known here cannot be asked for */
