@@ -161,6 +161,7 @@ static enum ll_status begin(struct accrue *accrue, struct ll_err *err)
         claim_waits(accrue, "postgres_down", err);
         return LL_OK;
     case STORE_BROKEN:
+        accrue->flush_state = FLUSH_UNKNOWN; /* whoever stops now waits for nothing */
         break;
     }
     return LL_FATAL;
