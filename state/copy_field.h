@@ -7,6 +7,7 @@
 #pragma once
 
 #include "runtime/text.h"
+#include "state/pages.h"
 #include "state/posting.h"
 
 #include <stdbool.h>
@@ -28,9 +29,7 @@ static inline char *row_reserve(struct row_buffer *buffer, size_t size)
         size_t capacity = buffer->capacity == 0 ? 4096 : buffer->capacity;
         while (capacity - buffer->size < size)
             capacity *= 2;
-        buffer->data = realloc(buffer->data, capacity);
-        if (buffer->data == NULL)
-            abort();
+        buffer->data = pages_resize(buffer->data, buffer->capacity, capacity);
         buffer->capacity = capacity;
     }
     return buffer->data + buffer->size;

@@ -3,6 +3,7 @@
 #include "schemas/codes.h"
 #include "state/copy_field.h"
 #include "state/decimal.h"
+#include "state/pages.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -29,7 +30,7 @@ static const char *const code_text[] = {
 
 void row_buffer_done(struct row_buffer *buffer)
 {
-    free(buffer->data);
+    pages_resize(buffer->data, buffer->capacity, 0);
     *buffer = (struct row_buffer){ 0 };
 }
 

@@ -66,7 +66,7 @@ struct posting {
     int64_t raw_offset;
 };
 
-/* Growing byte buffer; data is NULL at first. Out of memory aborts (STYLE). */
+/* Growing byte buffer (pages.h); data is NULL at first. Out of memory aborts (STYLE). */
 struct row_buffer {
     char *data;
     size_t size, capacity;

@@ -13,13 +13,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* One for each customer, so 32 bytes. */
 struct account {
-    struct text customer_id; /* lives in the table's arena */
+    const char *name; /* of name_size bytes: see account_customer_id */
     int64_t points;
-    uint32_t telling;        /* partition.telling when it was named last */
-    uint32_t flush;          /* the flush that gathers its changes, in flush_at */
+    uint32_t telling; /* partition.telling when it was named last */
+    uint32_t flush;   /* the flush that gathers its changes, in flush_at */
     uint32_t flush_at;
-    bool known;              /* has a row in Postgres */
+    uint16_t name_size;
+    bool known; /* has a row in Postgres */
 };
 
 struct accounts {
@@ -27,9 +29,17 @@ struct accounts {
     size_t count, capacity;
     uint32_t *slots; /* index + 1 into list; 0 free */
     size_t mask;
-    struct arena names;
+    struct arena names; /* in blocks, one behind the other */
+    char *name_at;
+    size_t name_left;
     bool complete; /* a customer that is not here has no account */
 };
+
+/* Lives as long as the table. */
+static inline struct text account_customer_id(const struct account *account)
+{
+    return (struct text){ account->name, account->name_size };
+}
 
 void accounts_init(struct accounts *accounts); /* complete: it stands for an empty ledger */
 void accounts_done(struct accounts *accounts);

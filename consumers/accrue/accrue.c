@@ -333,7 +333,7 @@ static struct hot_batch hot_batch_of(struct owned *owned)
     }
     for (size_t i = 0; i < partition->named_count; i++) {
         const struct account *account = &partition->accounts.list[partition->named[i]];
-        owned->balances[i] = (struct hot_balance){ account->customer_id, account->points };
+        owned->balances[i] = (struct hot_balance){ account_customer_id(account), account->points };
     }
     return (struct hot_batch){ .partition = partition->number,
                                .epoch = partition->epoch,

@@ -97,6 +97,7 @@ struct accrue {
     size_t part_count; /* of the flush under way */
     enum { FLUSH_NONE, FLUSH_FLYING, FLUSH_UNKNOWN } flush_state;
     int64_t flush_part; /* of a full flush, in FLUSH_PARTS: how large the next one may become */
+    bool has_caught_up; /* since memory was last given back */
     int64_t flush_began_ms, flushed_at_ms, beat_at_ms;
 
     int64_t waits_since_ms; /* nothing may be taken since; 0: it may */

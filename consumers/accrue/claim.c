@@ -260,7 +260,7 @@ static enum store_reply rebuild_one(struct rebuild *rebuild)
         reply = accrue->ledger.ops->accounts(accrue->ledger.self, &mark, add_committed, rebuild, rebuild->err);
     }
     for (size_t i = 0; i < partition->accounts.count && reply == STORE_OK && rebuild->reply == STORE_OK; i++)
-        add_balance(rebuild, partition->accounts.list[i].customer_id, partition->accounts.list[i].points);
+        add_balance(rebuild, account_customer_id(&partition->accounts.list[i]), partition->accounts.list[i].points);
     send_chunk(rebuild);
     if (reply == STORE_OK)
         reply = rebuild->reply;

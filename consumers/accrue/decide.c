@@ -115,19 +115,18 @@ struct text decide_needs(struct decider *decider, struct partition *partition, s
     const struct identities *identities = &partition->identities;
     int64_t hits[IDENTITY_HITS_MAX];
     size_t hit_count = identities_find(identities, input->identity_hash, hits);
-    if (hit_count > 0)
-        input->needs_identity = is_committed(partition, hits, hit_count);
-    else if (!identities->complete)
-        input->needs_identity =
-            tx->type != TRANSACTION_SALE || tx->attempt > 0 ||
-            !identities_miss_is_final(identities, tx->event_time_ms - decider->settings.skew_ms);
+    /* A hit that is not committed may be another identity's, and says nothing of the ledger. */
+    input->needs_identity =
+        is_committed(partition, hits, hit_count) ||
+        (!identities->complete &&
+         (tx->type != TRANSACTION_SALE || tx->attempt > 0 ||
+          !identities_miss_is_final(identities, tx->event_time_ms - decider->settings.skew_ms)));
 
     if (names_sale(input)) {
         struct sale *sale = sales_add(&partition->sales, input->sale_hash, tx->source, tx->original_transaction_id);
         hit_count = identities_find(identities, input->sale_hash, hits);
         input->needs_sale =
-            !sale->exists &&
-            (hit_count > 0 ? is_committed(partition, hits, hit_count) : !identities->complete);
+            !sale->exists && (is_committed(partition, hits, hit_count) || !identities->complete);
     }
     if (text_empty(tx->customer_id))
         return (struct text){ 0 };

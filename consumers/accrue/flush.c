@@ -2,11 +2,16 @@
 
 #include "runtime/log.h"
 
+#include <malloc.h>
+
 /* Postgres must not wait while a whole flush is gathered: when catching up begins, the first are small, and each is twice as large
  * as the one before. */
 enum { FLUSH_PARTS = 8 };
 
-static int64_t steady_ms(const struct accrue *accrue) { return accrue->clock.steady_ms(accrue->clock.self); }
+static int64_t steady_ms(const struct accrue *accrue)
+{
+    return accrue->clock.steady_ms(accrue->clock.self);
+}
 
 static bool too_many_accounts(const struct accrue *accrue)
 {
@@ -16,15 +21,24 @@ static bool too_many_accounts(const struct accrue *accrue)
     return false;
 }
 
-static bool is_isolating(const struct accrue *accrue) { return isolate_most(accrue->isolate) != INT64_MAX; }
+static bool is_isolating(const struct accrue *accrue)
+{
+    return isolate_most(accrue->isolate) != INT64_MAX;
+}
+
+static int64_t size_pending(const struct accrue *accrue)
+{
+    int64_t size = 0;
+    for (size_t i = 0; i < accrue->owned_count; i++)
+        size += (int64_t)pending_size(accrue->owned[i].memory.filling);
+    return size;
+}
 
 static bool pending_is_full(const struct accrue *accrue)
 {
-    int64_t events = 0, size = 0;
-    for (size_t i = 0; i < accrue->owned_count; i++) {
+    int64_t events = 0, size = size_pending(accrue);
+    for (size_t i = 0; i < accrue->owned_count; i++)
         events += accrue->owned[i].memory.filling->events;
-        size += (int64_t)pending_size(accrue->owned[i].memory.filling);
-    }
     return events * FLUSH_PARTS >= accrue->config->accrue.flush_events * accrue->flush_part ||
            size * FLUSH_PARTS >= accrue->config->accrue.flush_size * accrue->flush_part ||
            too_many_accounts(accrue) || (is_isolating(accrue) && events > 0);
@@ -48,7 +62,11 @@ static void landed(struct accrue *accrue, size_t part)
     metric_add(accrue->metrics.control, now->control - owned->told.control);
     owned->told = *now;
     partition_landed(&owned->memory);
-    isolate_settle(accrue->isolate, TOPIC_TRANSACTIONS_VALID, owned->memory.number, owned->memory.flushed_next);
+    if (accrue->flush_part < FLUSH_PARTS / 2)
+        partition_rest(
+            &owned->memory); /* live, the next flush grows slowly: until then nobody needs the memory */
+    isolate_settle(accrue->isolate, TOPIC_TRANSACTIONS_VALID, owned->memory.number,
+                   owned->memory.flushed_next);
 }
 
 /* Group offsets are advisory: lag tools read them, we never do. */
@@ -58,8 +76,9 @@ static void commit_offsets(struct accrue *accrue)
     size_t count = 0;
     for (size_t i = 0; i < accrue->owned_count; i++)
         if (accrue->owned[i].state == OWNED_READY)
-            positions[count++] = (struct bus_position){ TOPIC_TRANSACTIONS_VALID, accrue->owned[i].memory.number,
-                                                        accrue->owned[i].memory.flushed_next };
+            positions[count++] =
+                (struct bus_position){ TOPIC_TRANSACTIONS_VALID, accrue->owned[i].memory.number,
+                                       accrue->owned[i].memory.flushed_next };
     accrue->bus.ops->commit(accrue->bus.self, positions, count);
 }
 
@@ -72,10 +91,15 @@ static void flush_committed(struct accrue *accrue)
     }
     int64_t took_ms = steady_ms(accrue) - accrue->flush_began_ms;
     metric_observe(accrue->metrics.flush_seconds, (double)took_ms / 1000.0);
-    log_line(LOG_DEBUG, "flush", "partitions=%zu rows=%zu ms=%lld", accrue->part_count, rows, (long long)took_ms);
+    log_line(LOG_DEBUG, "flush", "partitions=%zu rows=%zu ms=%lld", accrue->part_count, rows,
+             (long long)took_ms);
     accrue->part_count = 0;
     accrue->flush_state = FLUSH_NONE;
     commit_offsets(accrue);
+    if (accrue->has_caught_up && accrue->flush_part == 1) {
+        malloc_trim(0); /* what the client had fetched ahead lies idle in the allocator */
+        accrue->has_caught_up = false;
+    }
 }
 
 /* Takes part i out of the flush under way. */
@@ -146,7 +170,8 @@ static enum ll_status begin(struct accrue *accrue, struct ll_err *err)
     for (size_t i = 0; i < accrue->part_count; i++)
         partition_part(&accrue->owned[accrue->part_owned[i]].memory, &accrue->parts[i]);
     isolate_work(accrue->isolate, true); /* rows that kill are somebody's */
-    enum store_reply reply = accrue->ledger.ops->flush_begin(accrue->ledger.self, accrue->parts, accrue->part_count, err);
+    enum store_reply reply =
+        accrue->ledger.ops->flush_begin(accrue->ledger.self, accrue->parts, accrue->part_count, err);
     isolate_work(accrue->isolate, false);
     switch (reply) {
     case STORE_OK:
@@ -169,7 +194,10 @@ static enum ll_status begin(struct accrue *accrue, struct ll_err *err)
 
 static enum ll_status flush_start(struct accrue *accrue, struct ll_err *err)
 {
-    accrue->flush_part = !accrue->behind ? 1 : accrue->flush_part < FLUSH_PARTS ? accrue->flush_part * 2 : FLUSH_PARTS;
+    accrue->flush_part = !accrue->behind                    ? 1
+                         : accrue->flush_part < FLUSH_PARTS ? accrue->flush_part * 2
+                                                            : FLUSH_PARTS;
+    accrue->has_caught_up = accrue->has_caught_up || accrue->flush_part == FLUSH_PARTS;
     hot_tell(accrue); /* Redis behind Postgres would have to be rebuilt after a crash */
     accrue->flush_began_ms = accrue->flushed_at_ms = steady_ms(accrue);
     for (size_t i = 0; i < accrue->owned_count; i++) {
@@ -219,7 +247,11 @@ enum ll_status flush_step(struct accrue *accrue, struct ll_err *err)
      * customer's many events change the account once. */
     enum { CATCH_UP_FACTOR = 5 };
     int64_t interval_ms = accrue->config->accrue.flush_ms * (accrue->behind ? CATCH_UP_FACTOR : 1);
-    if (steady_ms(accrue) - accrue->flushed_at_ms < interval_ms && !pending_is_full(accrue))
+    /* Live there is nothing to gather for, and what waits is memory: up to four times as often. */
+    enum { LIVE_FACTOR = 4, LIVE_SIZE_MAX = 3 << 20 };
+    int64_t since_ms = steady_ms(accrue) - accrue->flushed_at_ms;
+    bool is_live = !accrue->behind && accrue->flush_part == 1 && since_ms * LIVE_FACTOR >= interval_ms;
+    if (since_ms < interval_ms && !pending_is_full(accrue) && (!is_live || size_pending(accrue) < LIVE_SIZE_MAX))
         return LL_OK;
     return flush_start(accrue, err);
 }

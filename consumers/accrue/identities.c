@@ -1,69 +1,101 @@
 #include "consumers/accrue/identities.h"
 
-#include <stdlib.h>
+#include "state/pages.h"
+
+#include <string.h>
 
 enum { SLOTS_FIRST = 1024 };
-static const int64_t FREE = -1, REMOVED = -2; /* in place of an offset */
+static const uint64_t FREE = UINT64_MAX, REMOVED = UINT64_MAX - 1; /* in place of a slot's contents */
+
+static uint64_t slot_of(uint64_t tag, int64_t offset)
+{
+    return tag | ((uint64_t)offset & (IDENTITY_SPAN - 1));
+}
+
+static bool slot_is(uint64_t slot, uint64_t tag)
+{
+    return (slot ^ tag) < IDENTITY_SPAN;
+}
+
+/* The highest offset of the generation that ends in the slot's bits. */
+static int64_t slot_offset(const struct identity_generation *generation, uint64_t slot)
+{
+    int64_t last = generation->last_offset;
+    return last - (int64_t)(((uint64_t)last - slot) & (IDENTITY_SPAN - 1));
+}
 
 static void generation_init(struct identity_generation *generation, size_t slot_count)
 {
-    generation->slots = malloc(slot_count * sizeof *generation->slots);
-    if (generation->slots == NULL)
-        abort();
-    for (size_t i = 0; i < slot_count; i++)
-        generation->slots[i].offset = FREE;
-    generation->mask = slot_count - 1;
-    generation->used = 0;
-    generation->since_ms = INT64_MIN;
-    generation->last_offset = -1;
+    *generation =
+        (struct identity_generation){ .slots = pages_resize(NULL, 0, slot_count * sizeof *generation->slots),
+                                      .slot_count = slot_count,
+                                      .since_ms = INT64_MIN,
+                                      .first_offset = INT64_MAX,
+                                      .last_offset = -1 };
+    memset(generation->slots, 0xff, slot_count * sizeof *generation->slots); /* FREE */
+}
+
+static void generation_done(struct identity_generation *generation)
+{
+    pages_resize(generation->slots, generation->slot_count * sizeof *generation->slots, 0);
+    *generation = (struct identity_generation){ 0 };
 }
 
 void identities_init(struct identities *table, int64_t limit)
 {
-    *table = (struct identities){ .limit = limit < SLOTS_FIRST ? SLOTS_FIRST : (size_t)limit, .complete = true };
+    *table =
+        (struct identities){ .limit = limit < SLOTS_FIRST ? SLOTS_FIRST : (size_t)limit, .complete = true };
     generation_init(&table->young, SLOTS_FIRST);
     generation_init(&table->old, 2);
 }
 
 void identities_done(struct identities *table)
 {
-    free(table->young.slots);
-    free(table->old.slots);
+    generation_done(&table->young);
+    generation_done(&table->old);
     *table = (struct identities){ 0 };
 }
 
-static void generation_put(struct identity_generation *generation, int64_t fingerprint, int64_t offset)
+static size_t after(const struct identity_generation *generation, size_t at)
 {
-    size_t at = (size_t)fingerprint & generation->mask;
-    while (generation->slots[at].offset != FREE)
-        at = (at + 1) & generation->mask;
-    generation->slots[at] = (struct identity_slot){ fingerprint, offset };
+    return at + 1 == generation->slot_count ? 0 : at + 1;
+}
+
+static void generation_put(struct identity_generation *generation, uint64_t slot)
+{
+    size_t at = identities_home(generation, slot);
+    while (generation->slots[at] != FREE)
+        at = after(generation, at);
+    generation->slots[at] = slot;
     generation->used++;
-    if (offset > generation->last_offset)
-        generation->last_offset = offset;
 }
 
 static void generation_grow(struct identity_generation *generation)
 {
     struct identity_generation bigger;
-    generation_init(&bigger, (generation->mask + 1) * 2);
-    for (size_t i = 0; i <= generation->mask; i++)
-        if (generation->slots[i].offset >= 0)
-            generation_put(&bigger, generation->slots[i].fingerprint, generation->slots[i].offset);
+    generation_init(&bigger, generation->slot_count + generation->slot_count / 4);
+    for (size_t i = 0; i < generation->slot_count; i++)
+        if (generation->slots[i] < REMOVED)
+            generation_put(&bigger, generation->slots[i]);
     bigger.since_ms = generation->since_ms;
+    bigger.first_offset = generation->first_offset;
     bigger.last_offset = generation->last_offset;
-    free(generation->slots);
+    generation_done(generation);
     *generation = bigger;
 }
 
 void identities_add(struct identities *table, int64_t fingerprint, int64_t offset, int64_t clock_ms)
 {
     struct identity_generation *young = &table->young;
-    if (young->used * 8 >= (young->mask + 1) * 5)
+    if (young->used * 4 >= young->slot_count * 3)
         generation_grow(young);
     if (young->used == 0)
         young->since_ms = clock_ms;
-    generation_put(young, fingerprint, offset);
+    if (offset < young->first_offset)
+        young->first_offset = offset;
+    if (offset > young->last_offset)
+        young->last_offset = offset;
+    generation_put(young, slot_of(identities_tag(fingerprint), offset));
 }
 
 void identities_incomplete(struct identities *table, int64_t window_ms)
@@ -74,27 +106,13 @@ void identities_incomplete(struct identities *table, int64_t window_ms)
 }
 
 /* The next slot of the fingerprint from *at on; writable, since remove needs just that. */
-static struct identity_slot *generation_next(const struct identity_generation *generation, int64_t fingerprint,
-                                             size_t *at)
+static uint64_t *generation_next(const struct identity_generation *generation, uint64_t tag, size_t *at)
 {
-    for (; generation->slots[*at].offset != FREE; *at = (*at + 1) & generation->mask) {
-        struct identity_slot *slot = &generation->slots[*at];
-        if (slot->fingerprint == fingerprint && slot->offset >= 0) {
-            *at = (*at + 1) & generation->mask;
+    while (generation->slots[*at] != FREE) {
+        uint64_t *slot = &generation->slots[*at];
+        *at = after(generation, *at);
+        if (slot_is(*slot, tag))
             return slot;
-        }
-    }
-    return NULL;
-}
-
-static struct identity_slot *find_slot(const struct identities *table, int64_t fingerprint, int64_t offset)
-{
-    const struct identity_generation *generations[] = { &table->young, &table->old };
-    for (size_t i = 0; i < 2; i++) {
-        size_t at = (size_t)fingerprint & generations[i]->mask;
-        for (struct identity_slot *slot; (slot = generation_next(generations[i], fingerprint, &at)) != NULL;)
-            if (slot->offset == offset)
-                return slot;
     }
     return NULL;
 }
@@ -102,21 +120,33 @@ static struct identity_slot *find_slot(const struct identities *table, int64_t f
 size_t identities_find(const struct identities *table, int64_t fingerprint, int64_t ret[IDENTITY_HITS_MAX])
 {
     size_t count = 0;
+    uint64_t tag = identities_tag(fingerprint);
     const struct identity_generation *generations[] = { &table->young, &table->old };
     for (size_t i = 0; i < 2; i++) {
-        size_t at = (size_t)fingerprint & generations[i]->mask;
-        for (struct identity_slot *slot; (slot = generation_next(generations[i], fingerprint, &at)) != NULL;)
+        size_t at = identities_home(generations[i], tag);
+        for (const uint64_t *slot; (slot = generation_next(generations[i], tag, &at)) != NULL;) {
+            int64_t offset = slot_offset(generations[i], *slot);
             if (count < IDENTITY_HITS_MAX)
-                ret[count++] = slot->offset;
+                ret[count++] = offset;
+            if (offset - IDENTITY_SPAN >= generations[i]->first_offset && count < IDENTITY_HITS_MAX)
+                ret[count++] = offset - IDENTITY_SPAN;
+        }
     }
     return count;
 }
 
 void identities_remove(struct identities *table, int64_t fingerprint, int64_t offset)
 {
-    struct identity_slot *slot = find_slot(table, fingerprint, offset);
-    if (slot != NULL)
-        slot->offset = REMOVED;
+    uint64_t tag = identities_tag(fingerprint);
+    const struct identity_generation *generations[] = { &table->young, &table->old };
+    for (size_t i = 0; i < 2; i++) {
+        size_t at = identities_home(generations[i], tag);
+        for (uint64_t *slot; (slot = generation_next(generations[i], tag, &at)) != NULL;)
+            if (*slot == slot_of(tag, offset)) {
+                *slot = REMOVED;
+                return;
+            }
+    }
 }
 
 void identities_move(struct identities *table, int64_t fingerprint, int64_t from_offset, int64_t to_offset)
@@ -133,7 +163,7 @@ void identities_settle(struct identities *table, int64_t flushed_next)
     /* All of the elder ones were posted before the younger generation began. */
     if (table->old.used > 0)
         identities_incomplete(table, table->young.since_ms);
-    free(table->old.slots);
+    generation_done(&table->old);
     table->old = table->young;
     generation_init(&table->young, SLOTS_FIRST);
 }

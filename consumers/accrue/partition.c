@@ -100,7 +100,8 @@ struct account *partition_name(struct partition *partition, struct text customer
         account->telling = partition->telling;
         if (partition->named_count == partition->named_capacity) {
             partition->named_capacity = partition->named_capacity == 0 ? 256 : partition->named_capacity * 2;
-            partition->named = realloc(partition->named, partition->named_capacity * sizeof *partition->named);
+            partition->named =
+                realloc(partition->named, partition->named_capacity * sizeof *partition->named);
             if (partition->named == NULL)
                 abort();
         }
@@ -150,6 +151,19 @@ void partition_landed(struct partition *partition)
     partition->flushed_next = flown->next;
     partition->flying = NULL;
     identities_settle(&partition->identities, partition->flushed_next);
+}
+
+void partition_rest(struct partition *partition)
+{
+    assert(partition->flying == NULL);
+    struct pending *filling = partition->filling;
+    int64_t first = filling->first;
+    uint32_t flush = filling->flush;
+    pending_done(filling == &partition->pendings[0] ? &partition->pendings[1] : &partition->pendings[0]);
+    if (filling->events > 0)
+        return;
+    pending_done(filling);
+    pending_clear(filling, first, flush);
 }
 
 void partition_part(struct partition *partition, struct ledger_part *ret)

@@ -26,9 +26,9 @@ struct prior {
 struct partition {
     int32_t number;
     int64_t epoch;
-    int64_t next;         /* decided up to here */
-    int64_t flushed_next; /* Postgres holds up to here */
-    int64_t clock_ms;     /* highest record timestamp seen */
+    int64_t next;          /* decided up to here */
+    int64_t flushed_next;  /* Postgres holds up to here */
+    int64_t clock_ms;      /* highest record timestamp seen */
     int32_t rules_version; /* highest version announced */
     struct ledger_counts counts;
 
@@ -76,6 +76,8 @@ void partition_take_prior(struct partition *partition, const struct posting *pos
 void partition_fly(struct partition *partition);
 /* The flush came back committed. */
 void partition_landed(struct partition *partition);
+/* No flush is under way, and the next one will not be large: frees what the last ones have needed. */
+void partition_rest(struct partition *partition);
 /* The part of a flush that partition->flying makes, the same however often it is asked for. Its memory is the
  * partition's. */
 void partition_part(struct partition *partition, struct ledger_part *ret);

@@ -1,29 +1,33 @@
 #include "consumers/accrue/pending.h"
 
-#include <stdlib.h>
+#include "state/pages.h"
+
+#define RESIZE(list, from, to) ((list) = pages_resize((list), (from) * sizeof *(list), (to) * sizeof *(list)))
 
 /* Makes room for one more in an array of (pointer, count, capacity). */
-#define ROOM_FOR_ONE(list, count, capacity)                                             \
-    do {                                                                                \
-        if ((count) == (capacity)) {                                                    \
-            (capacity) = (capacity) == 0 ? 256 : (capacity) * 2;                        \
-            (list) = realloc((list), (capacity) * sizeof *(list));                      \
-            if ((list) == NULL)                                                         \
-                abort();                                                                \
-        }                                                                               \
+#define ROOM_FOR_ONE(list, count, capacity)                     \
+    do {                                                        \
+        if ((count) == (capacity)) {                            \
+            size_t larger = (capacity) == 0 ? 256 : (capacity) * 2; \
+            RESIZE((list), (capacity), larger);                 \
+            (capacity) = larger;                                \
+        }                                                       \
     } while (0)
 
-void pending_init(struct pending *pending) { *pending = (struct pending){ 0 }; }
+void pending_init(struct pending *pending)
+{
+    *pending = (struct pending){ 0 };
+}
 
 void pending_done(struct pending *pending)
 {
     row_buffer_done(&pending->postings);
-    free(pending->rows);
-    free(pending->dead);
-    free(pending->held);
-    free(pending->released);
-    free(pending->accounts);
-    free(pending->account_at);
+    RESIZE(pending->rows, pending->row_capacity, 0);
+    RESIZE(pending->dead, pending->dead_capacity, 0);
+    RESIZE(pending->held, pending->held_capacity, 0);
+    RESIZE(pending->released, pending->released_capacity, 0);
+    RESIZE(pending->accounts, pending->account_capacity, 0);
+    RESIZE(pending->account_at, pending->account_capacity, 0);
     arena_done(&pending->bytes);
     *pending = (struct pending){ 0 };
 }
@@ -44,17 +48,16 @@ static struct ledger_account *account_change(struct pending *pending, const stru
 {
     if (account->flush != pending->flush) {
         if (pending->account_count == pending->account_capacity) {
-            pending->account_capacity = pending->account_capacity == 0 ? 256 : pending->account_capacity * 2;
-            pending->accounts = realloc(pending->accounts, pending->account_capacity * sizeof *pending->accounts);
-            pending->account_at =
-                realloc(pending->account_at, pending->account_capacity * sizeof *pending->account_at);
-            if (pending->accounts == NULL || pending->account_at == NULL)
-                abort();
+            size_t larger = pending->account_capacity == 0 ? 256 : pending->account_capacity * 2;
+            RESIZE(pending->accounts, pending->account_capacity, larger);
+            RESIZE(pending->account_at, pending->account_capacity, larger);
+            pending->account_capacity = larger;
         }
         account->flush = pending->flush;
         account->flush_at = (uint32_t)pending->account_count++;
         pending->accounts[account->flush_at] =
-            (struct ledger_account){ .customer_id = account->customer_id, .last_event_ms = INT64_MIN };
+            (struct ledger_account){ .customer_id = account_customer_id(account),
+                                     .last_event_ms = INT64_MIN };
         pending->account_at[account->flush_at] = (uint32_t)(account - accounts->list);
     }
     return &pending->accounts[account->flush_at];

@@ -315,3 +315,25 @@ Test(decide, balances_depend_on_the_set_of_events_only)
         }
     }
 }
+
+/* The table keeps a part of each fingerprint: what it finds may be another's, that says nothing of older events. */
+Test(decide, what_waits_for_its_flush_does_not_hide_what_the_ledger_may_hold)
+{
+    static const struct step late = { .kind = 'R', .id = "r", .sale = "s", .customer = "c", .amounts = { 100 } };
+    struct bench bench;
+    char bytes[2048];
+    struct ll_err err;
+    bench_open(&bench);
+    struct decide_input input = { .offset = 9, .value = { bytes, (uint32_t)encode(&bench, &late, bytes, sizeof bytes) } };
+    cr_assert_eq(decide_decode(bench.codec, bench.scratch, &input, &err), LL_OK, "%s", err.text);
+    struct identities *identities = &bench.partition.identities;
+    identities_add(identities, input.identity_hash, 7, 0);
+    identities_add(identities, input.sale_hash, 8, 0);
+    decide_needs(bench.decider, &bench.partition, &input);
+    cr_expect(!input.needs_identity && !input.needs_sale, "memory knows all");
+    identities_incomplete(identities, INT64_MAX);
+    decide_needs(bench.decider, &bench.partition, &input);
+    cr_expect(input.needs_identity);
+    cr_expect(input.needs_sale);
+    bench_close(&bench);
+}

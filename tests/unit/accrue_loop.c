@@ -168,6 +168,22 @@ Test(accrue_loop, the_first_flushes_of_a_catch_up_are_small)
     end(accrue);
 }
 
+Test(accrue_loop, live_a_flush_does_not_wait_for_more_than_a_few_megabytes)
+{
+    enum { BURST = 40, RECORDS = 500 * BURST };
+    struct accrue *accrue = begin(RECORDS);
+    world.burst = BURST;
+    world.on_begin = note_flush;
+    world.config.accrue.flush_ms = 6000; /* a quarter of it passes here, but not all */
+    for (int i = 0; world.at[0] < RECORDS; i++) {
+        cr_assert_lt(i, STEPS_MAX);
+        step(accrue);
+    }
+    cr_assert_lt(world.now_ms, world.config.accrue.flush_ms, "%lld ms", (long long)world.now_ms);
+    cr_assert_gt(seen.flush_count, 0, "%d rows wait after %lld ms", RECORDS, (long long)world.now_ms);
+    end(accrue);
+}
+
 /* The store says that this can never work: the loop ends with its words, and whoever stops asks it nothing more. */
 static void ends_with_its_words(struct accrue *accrue)
 {

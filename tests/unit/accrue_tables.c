@@ -37,6 +37,30 @@ Test(identities, one_fingerprint_may_stand_for_two_identities)
     identities_done(&table);
 }
 
+/* What is not committed is found under its own offset; of the rest it is enough that one is committed: the ledger is asked. */
+Test(identities, a_generation_may_be_longer_than_the_offsets_it_keeps)
+{
+    enum { APART = 60000, IDENTITIES = 4000 };
+    const int64_t flushed_next = INT64_C(1) * APART * IDENTITIES - IDENTITY_SPAN / 2;
+    struct identities table;
+    int64_t hits[IDENTITY_HITS_MAX];
+    cr_assert_gt(flushed_next, 2 * (int64_t)IDENTITY_SPAN);
+    identities_init(&table, 1 << 20);
+    for (int64_t i = 0; i < IDENTITIES; i++)
+        identities_add(&table, i * 7919, i * APART, i);
+    for (int64_t i = 0; i < IDENTITIES; i++) {
+        bool is_own = false, is_committed = false;
+        for (size_t k = identities_find(&table, i * 7919, hits); k-- > 0;) {
+            is_own = is_own || hits[k] == i * APART;
+            is_committed = is_committed || hits[k] < flushed_next;
+        }
+        cr_assert(i * APART < flushed_next ? is_committed : is_own, "identity %d", (int)i);
+    }
+    identities_remove(&table, 3 * 7919, 3 * APART);
+    cr_assert_eq(identities_find(&table, 3 * 7919, hits), 0);
+    identities_done(&table);
+}
+
 Test(identities, a_miss_is_final_only_inside_the_window)
 {
     struct identities table;
@@ -95,9 +119,11 @@ Test(held, chains_keep_the_order_of_offsets)
     struct held_list list;
     held_init(&list);
     for (int64_t i = 0; i < 1000; i++) {
-        struct kept_record record = {
-            .event_offset = i, .identity_hash = i, .sale_hash = i % 10, .value = TEXT("bytes"), .source = TEXT("till")
-        };
+        struct kept_record record = { .event_offset = i,
+                                      .identity_hash = i,
+                                      .sale_hash = i % 10,
+                                      .value = TEXT("bytes"),
+                                      .source = TEXT("till") };
         held_add(&list, &record);
     }
     int64_t last = -1;
