@@ -1,7 +1,7 @@
 /*
- * kafka_client.h - what every connection to Kafka has in common: settings, security, log, health, an end in
- * bounded time. Shape:  struct kafka_client is the first member of the consumer, the producer, the reader and
- * the admin connection, and librdkafka's opaque pointer. Within runtime/ only: it shows librdkafka's types.
+ * kafka_client.h - what every connection to Kafka has in common: settings, security, log, health, an end in bounded time.
+ * Shape:  struct kafka_client is the first member of the consumer, the producer, the reader and the admin connection, and
+ *         librdkafka's opaque pointer. Within runtime/ only: it shows librdkafka's types.
  * Thread: logs and errors arrive inside poll (log.queue), on the application's thread.
  */
 #pragma once

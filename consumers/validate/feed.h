@@ -1,8 +1,8 @@
 /*
  * feed.h - the side channel of validate: what is known beside the records that it judges.
- * Shape:  a table of functions, so that the simulation can fill it. The real one (feed.c) is a reader without
- * a group over the reference topics' valid records, loyalty-rules and commands, from their beginning. Errors:
- * as in bus.h.
+ * Shape:  a table of functions, so that the simulation can fill it. The real one (feed.c) is a reader without a group over the
+ *         reference topics' valid records, loyalty-rules and commands, from their beginning.
+ * Errors: as in bus.h.
  */
 #pragma once
 

@@ -1,13 +1,15 @@
 /*
- * validate.h - judges raw records: the good go to <topic>.valid, the others to dead-letter, each exactly
- * once. Shape:  one loop over the bus (validate_step); a batch of decisions, control records and the offsets
- * that they cover is one Kafka transaction. Everything outside comes in by struct validate_needs, so that the
- * simulation links the same loop against a bus and a clock of its own. validate.c  the loop: batch, commit,
- * reread, rebalance    part.c    a partition: offsets, records that wait judge.c     what becomes of a record
- * dead.c    a dead letter's headers follow.c    references, rules and commands come in        control.c TICK
- * and RULES go out quality.h   the rules, pure                               feed.h    the side channel's
- * seam Errors: LL_RETRY is dealt with inside (abort, read again from the last commit); LL_FATAL: stop the
- * process. Source: DESIGN 3 and 5.
+ * validate.h - judges raw records: the good go to <topic>.valid, the others to dead-letter, each exactly once.
+ * Shape:  one loop over the bus (validate_step); a batch of decisions, control records and the offsets that they cover is one Kafka
+ *         transaction. Everything outside comes in by struct validate_needs, so that the simulation links the same loop against a bus
+ *         and a clock of its own.
+ *           validate.c  the loop: batch, commit, reread, rebalance      follow.c   references, rules and commands come in
+ *           part.c      a partition: offsets, records that wait         control.c  TICK and RULES go out
+ *           judge.c     what becomes of a record                        quality.h  the rules, pure
+ *           dead.c      a dead letter's headers                         feed.h     the side channel's seam
+ * Errors: LL_RETRY is dealt with inside (abort, read again from the last commit); so is a producer that is lost: another one is
+ *         opened. LL_FATAL: stop the process.
+ * Source: DESIGN 3 and 5.
  */
 #pragma once
 
