@@ -328,6 +328,16 @@ static bool compile_record(struct compiler *compiler, const struct schema_node *
     return fits;
 }
 
+/* Do both lay out their values alike? By their whole text: a fingerprint can be forged. */
+static bool same_form(const struct schema *writer, const struct schema *reader)
+{
+    char *theirs = schema_canonical(writer), *ours = schema_canonical(reader);
+    bool same = strcmp(theirs, ours) == 0;
+    free(theirs);
+    free(ours);
+    return same;
+}
+
 enum ll_status program_compile(const struct schema *writer, const struct schema *reader,
                                const struct bind_record *bind, struct program **ret, struct ll_err *err)
 {
@@ -342,7 +352,13 @@ enum ll_status program_compile(const struct schema *writer, const struct schema 
     if (compile_record(&compiler, schema_root(writer), schema_root(reader), bind, blank)) {
         struct op *kept = arena_take(&program->arena, compiler.count * sizeof *ops);
         memcpy(kept, ops, compiler.count * sizeof *ops);
-        program->code = (struct program_code){kept, compiler.count, blank, bind->size};
+        program->code = (struct program_code){
+            .straight = same_form(writer, reader) ? straight_of(bind) : NULL,
+            .ops = kept,
+            .count = compiler.count,
+            .blank = blank,
+            .blank_size = bind->size,
+        };
         *ret = program;
         program = NULL;
         status = LL_OK;

@@ -18,6 +18,7 @@
 #include "schemas/bind.h"
 #include "schemas/codes.h"
 #include "schemas/schema.h"
+#include "schemas/straight.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -85,9 +86,13 @@ void program_free(struct program *program);
  * failure. */
 enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch,
                        void *payload, struct fault *ret_fault);
+/* The same by the ops alone: what the straight way must agree with. */
+enum code program_run(const struct program *program, struct text bytes, struct codec_scratch *scratch,
+                      void *payload, struct fault *ret_fault);
 
 /* For read.c. */
 struct program_code {
+    straight_fn *straight; /* tried first; NULL: the writer's schema is not ours, or the kind is rare */
     const struct op *ops;
     uint32_t count;
     const void *blank;

@@ -209,8 +209,8 @@ static enum code run(struct reading *reading, const struct op *op, uint32_t coun
     return code;
 }
 
-enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch,
-                       void *payload, struct fault *ret_fault)
+OUT_OF_LINE enum code program_run(const struct program *program, struct text bytes,
+                                  struct codec_scratch *scratch, void *payload, struct fault *ret_fault)
 {
     const struct program_code *code_of = program_code(program);
     const unsigned char *begin = (const unsigned char *)bytes.data;
@@ -231,4 +231,13 @@ enum code program_read(const struct program *program, struct text bytes, struct 
         memcpy(ret_fault->field, field, sizeof field);
     }
     return code;
+}
+
+enum code program_read(const struct program *program, struct text bytes, struct codec_scratch *scratch,
+                       void *payload, struct fault *ret_fault)
+{
+    straight_fn *straight = program_code(program)->straight;
+    if (straight != NULL && straight(bytes, scratch, payload))
+        return CODE_NONE;
+    return program_run(program, bytes, scratch, payload, ret_fault);
 }

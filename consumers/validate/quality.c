@@ -1,5 +1,7 @@
 #include "consumers/validate/quality.h"
 
+#include "consumers/validate/references_find.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,23 +27,43 @@ static void null_if_empty(struct text *text)
         text->data = NULL;
 }
 
-/* A control character in an identifier: eight bytes at a time. A ledger row, a log line and a terminal each take some of them for
- * something else, and Postgres has no NUL. */
+/* The top bit of a byte below 0x20, which borrows it, or of DEL, to which one more adds it. What has it already is no control
+ * character; 0xff, which would carry into its neighbour, is in no UTF-8. The lower bits mean nothing. */
+static uint64_t control_among(uint64_t eight)
+{
+    const uint64_t ones = 0x0101010101010101u;
+    return ((eight - ones * 0x20) | (eight + ones)) & ~eight;
+}
+
+/* A control character in an identifier: a ledger row, a log line and a terminal each take some of them for something else,
+ * and Postgres has no NUL. Eight bytes at a time, the last ones overlapping. */
+static inline uint64_t control_in(struct text text)
+{
+    const char *at = text.data;
+    if (text.size >= 8) {
+        const char *last = at + text.size - 8;
+        uint64_t found = control_among(load_word(last, 8));
+        for (; at < last; at += 8)
+            found |= control_among(load_word(at, 8));
+        return found;
+    }
+    if (text.size >= 4)
+        return control_among(load_word(at, 4) | load_word(at + text.size - 4, 4) << 32);
+    if (text.size == 0)
+        return 0;
+    return control_among(0x2020202020000000u | load_word(at, 1) | load_word(at + text.size / 2, 1) << 8 |
+                         load_word(at + text.size - 1, 1) << 16);
+}
+
+/* Any of what control_in() found of several texts. */
+static bool is_control(uint64_t found)
+{
+    return (found & 0x8080808080808080u) != 0;
+}
+
 bool quality_has_control(struct text text)
 {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
-    uint64_t found = 0;
-    uint32_t at = 0;
-    for (; at + 8 <= text.size; at += 8) {
-        uint64_t eight;
-        memcpy(&eight, text.data + at, sizeof eight);
-        uint64_t del = eight ^ (ones * 0x7f);
-        found |= ((eight - ones * 0x20) & ~eight) | ((del - ones) & ~del);
-    }
-    bool last = false;
-    for (; at < text.size; at++)
-        last |= (unsigned char)text.data[at] < 0x20 || text.data[at] == 0x7f;
-    return (found & tops) != 0 || last;
+    return is_control(control_in(text));
 }
 
 static uint64_t check_time(const struct quality_frame *frame, int64_t time_ms)
@@ -57,6 +79,12 @@ static uint64_t check_time(const struct quality_frame *frame, int64_t time_ms)
     return 0;
 }
 
+/* Three letters each, and nearly always the same. */
+static bool same_currency(struct text a, struct text b)
+{
+    return a.size == 3 && b.size == 3 ? memcmp(a.data, b.data, 3) == 0 : text_equal(a, b);
+}
+
 static uint64_t check_header(const struct quality_frame *frame, struct transaction *transaction)
 {
     uint64_t codes = 0;
@@ -66,12 +94,13 @@ static uint64_t check_header(const struct quality_frame *frame, struct transacti
         codes |= code_bit(CODE_SOURCE_MISSING);
     if (transaction->type == TRANSACTION_VOID && missing(transaction->original_transaction_id))
         codes |= code_bit(CODE_ORIGINAL_MISSING);
-    if (quality_has_control(transaction->transaction_id) || quality_has_control(transaction->original_transaction_id) ||
-        quality_has_control(transaction->store_id) || quality_has_control(transaction->customer_id) ||
-        quality_has_control(transaction->source) || quality_has_control(transaction->channel))
+    if (is_control(control_in(transaction->transaction_id) |
+                   control_in(transaction->original_transaction_id) | control_in(transaction->store_id) |
+                   control_in(transaction->customer_id) | control_in(transaction->source) |
+                   control_in(transaction->channel)))
         codes |= code_bit(CODE_TEXT_CONTROL);
     codes |= check_time(frame, transaction->event_time_ms);
-    if (!text_equal(transaction->currency, frame->currency))
+    if (!same_currency(transaction->currency, frame->currency))
         codes |= code_bit(quality_currency_known(transaction->currency) ? CODE_CURRENCY_OTHER
                                                                         : CODE_CURRENCY_UNKNOWN);
     return codes;
@@ -96,13 +125,12 @@ static bool is_open(const struct quality_frame *frame, const struct reference_st
 }
 
 static uint64_t check_store(const struct quality_frame *frame, const struct transaction *transaction,
-                            const struct reference_seek *seek)
+                            const struct reference_seek *seek, int64_t time_ms)
 {
     struct reference_store store;
-    int64_t time_ms = as_of(transaction);
     if (missing(transaction->store_id))
         return code_bit(CODE_STORE_MISSING);
-    if (!references_store(frame->references, seek, time_ms, &store))
+    if (!find_store(frame->references, seek, time_ms, &store))
         return code_bit(CODE_STORE_UNKNOWN);
     return time_ms == INT64_MAX || is_open(frame, &store, time_ms) ? 0 : code_bit(CODE_STORE_CLOSED);
 }
@@ -127,12 +155,10 @@ static uint64_t check_amounts(const struct line *line)
     return codes;
 }
 
-static uint64_t check_promotion(const struct quality_frame *frame, const struct transaction *transaction,
-                                const struct line *line)
+static uint64_t check_promotion(const struct quality_frame *frame, const struct line *line, int64_t time_ms)
 {
-    int64_t time_ms = as_of(transaction);
     struct reference_seek seek;
-    references_seek(frame->references, REFERENCE_PROMOTION, line->promotion_id, &seek);
+    seek_id(frame->references, REFERENCE_PROMOTION, line->promotion_id, &seek);
     const struct reference_promotion *promotion = references_promotion(frame->references, &seek, time_ms);
     if (promotion == NULL)
         return code_bit(CODE_PROMOTION_UNKNOWN);
@@ -145,19 +171,19 @@ static uint64_t check_promotion(const struct quality_frame *frame, const struct 
 }
 
 static uint64_t check_line(const struct quality_frame *frame, const struct transaction *transaction,
-                           const struct reference_seek *seek, struct line *line)
+                           const struct reference_seek *seek, int64_t time_ms, struct line *line)
 {
     uint64_t codes = check_amounts(line);
     null_if_empty(&line->promotion_id);
     line->category = (struct text){NULL, 0};
-    if (quality_has_control(line->product_id) || quality_has_control(line->promotion_id))
+    if (is_control(control_in(line->product_id) | control_in(line->promotion_id)))
         codes |= code_bit(CODE_TEXT_CONTROL);
     if (missing(line->product_id)) {
         codes |= code_bit(CODE_PRODUCT_MISSING);
     } else {
         struct reference_product product;
         /* A discontinued product can still be brought back. */
-        if (references_product(frame->references, seek, as_of(transaction), &product) &&
+        if (find_product(frame->references, seek, time_ms, &product) &&
             (product.active || transaction->type != TRANSACTION_SALE))
             line->category = product.category;
         else if (frame->source != NULL && frame->source->required[REFERENCE_PRODUCT])
@@ -167,7 +193,7 @@ static uint64_t check_line(const struct quality_frame *frame, const struct trans
      */
     if (frame->source != NULL && frame->source->required[REFERENCE_PROMOTION] &&
         line->promotion_id.data != NULL && (codes & code_bit(CODE_PRODUCT_UNKNOWN)) == 0)
-        codes |= check_promotion(frame, transaction, line);
+        codes |= check_promotion(frame, line, time_ms);
     return codes;
 }
 
@@ -202,19 +228,14 @@ static void check_line_numbers(const struct transaction *transaction, struct qua
             verdict->line_codes[numbers[i].at] |= code_bit(CODE_LINE_NO_DUPLICATE);
 }
 
-static uint64_t check_total(const struct transaction *transaction, struct quality_verdict *verdict)
+static uint64_t check_total(const struct transaction *transaction, int64_t sum_minor, bool overflow)
 {
-    int64_t sum = 0;
-    bool overflow = false;
-    for (uint32_t i = 0; i < transaction->line_count; i++)
-        overflow |= __builtin_add_overflow(sum, transaction->lines[i].amount_minor, &sum);
-    verdict->sum_minor = sum;
     if (overflow)
         return code_bit(CODE_AMOUNT_OVERFLOW);
     /* A void names the sale's total and need not list its lines. */
     if (!transaction->has_total || (transaction->line_count == 0 && transaction->type == TRANSACTION_VOID))
         return 0;
-    return sum == transaction->total_minor ? 0 : code_bit(CODE_TOTAL_MISMATCH);
+    return sum_minor == transaction->total_minor ? 0 : code_bit(CODE_TOTAL_MISMATCH);
 }
 
 /* What a transaction asks the references, sought some time before it is asked. */
@@ -230,34 +251,41 @@ static uint32_t seek_products(const struct quality_frame *frame, const struct tr
     uint32_t count = transaction->line_count - from;
     count = count < SEEKS_MAX ? count : SEEKS_MAX;
     for (uint32_t i = 0; i < count; i++)
-        references_seek(frame->references, REFERENCE_PRODUCT, transaction->lines[from + i].product_id,
+        seek_id(frame->references, REFERENCE_PRODUCT, transaction->lines[from + i].product_id,
                         &seeks->products[i]);
     return count;
 }
 
-static void check_lines(const struct quality_frame *frame, struct transaction *transaction,
+static void check_lines(const struct quality_frame *frame, struct transaction *transaction, int64_t time_ms,
                         struct seeks *seeks, uint32_t sought, struct quality_verdict *verdict)
 {
     for (uint32_t from = 0; from < transaction->line_count; from += sought) {
         if (from > 0)
             sought = seek_products(frame, transaction, from, seeks);
         for (uint32_t i = 0; i < sought; i++)
-            references_near(frame->references, &seeks->products[i]);
+            seek_near(frame->references, &seeks->products[i]);
         for (uint32_t i = 0; i < sought; i++)
             verdict->line_codes[from + i] =
-                check_line(frame, transaction, &seeks->products[i], &transaction->lines[from + i]);
+                check_line(frame, transaction, &seeks->products[i], time_ms, &transaction->lines[from + i]);
     }
 }
 
 static void sum_up(const struct quality_frame *frame, const struct transaction *transaction,
                    struct quality_verdict *ret)
 {
-    ret->codes = ret->record_codes;
-    ret->bad_line_count = 0;
+    uint64_t line_codes = 0;
+    uint32_t bad_line_count = 0;
+    int64_t sum_minor = 0;
+    bool overflow = false;
     for (uint32_t i = 0; i < transaction->line_count; i++) {
-        ret->codes |= ret->line_codes[i];
-        ret->bad_line_count += ret->line_codes[i] != 0;
+        line_codes |= ret->line_codes[i];
+        bad_line_count += ret->line_codes[i] != 0;
+        overflow |= __builtin_add_overflow(sum_minor, transaction->lines[i].amount_minor, &sum_minor);
     }
+    ret->sum_minor = sum_minor;
+    ret->record_codes |= check_total(transaction, sum_minor, overflow);
+    ret->codes = ret->record_codes | line_codes;
+    ret->bad_line_count = bad_line_count;
     ret->missing = (ret->codes & QUALITY_MISSING) != 0;
     /* Lines that go alone leave a transaction behind, unless all of them go. */
     if (frame->source != NULL && frame->source->reject_line && transaction->line_count > 0 &&
@@ -277,24 +305,24 @@ void quality_check(const struct quality_frame *frame, struct transaction *transa
     null_if_empty(&transaction->channel);
 
     struct seeks seeks;
+    int64_t time_ms = as_of(transaction);
     bool asks_store = frame->source != NULL && frame->source->required[REFERENCE_STORE];
     bool asks_customer = frame->source != NULL && frame->source->required[REFERENCE_CUSTOMER] &&
                          transaction->customer_id.data != NULL;
     if (asks_customer)
-        references_seek(frame->references, REFERENCE_CUSTOMER, transaction->customer_id, &seeks.customer);
+        seek_id(frame->references, REFERENCE_CUSTOMER, transaction->customer_id, &seeks.customer);
     if (asks_store)
-        references_seek(frame->references, REFERENCE_STORE, transaction->store_id, &seeks.store);
+        seek_id(frame->references, REFERENCE_STORE, transaction->store_id, &seeks.store);
     uint32_t sought = seek_products(frame, transaction, 0, &seeks);
 
     ret->record_codes = check_header(frame, transaction);
     if (transaction->line_count == 0 && transaction->type != TRANSACTION_VOID)
         ret->record_codes |= code_bit(CODE_LINES_EMPTY);
-    check_lines(frame, transaction, &seeks, sought, ret);
+    check_lines(frame, transaction, time_ms, &seeks, sought, ret);
     check_line_numbers(transaction, ret);
-    ret->record_codes |= check_total(transaction, ret);
     if (asks_store)
-        ret->record_codes |= check_store(frame, transaction, &seeks.store);
-    if (asks_customer && !references_customer(frame->references, &seeks.customer, as_of(transaction)))
+        ret->record_codes |= check_store(frame, transaction, &seeks.store, time_ms);
+    if (asks_customer && !find_customer(frame->references, &seeks.customer, time_ms))
         ret->record_codes |= code_bit(CODE_CUSTOMER_UNKNOWN);
     sum_up(frame, transaction, ret);
 }

@@ -5,6 +5,7 @@
 #include "schemas/bind.h"
 #include "schemas/program.h"
 #include "schemas/schema.h"
+#include "schemas/write.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -35,9 +36,35 @@ static const struct reader *reader_of(enum event_kind kind)
     struct ll_err err = { "" };
     if (reader->schema == NULL) {
         reader->schema = load(kind);
-        fuzz_claim(program_compile(reader->schema, reader->schema, bind_of(kind), &reader->own, &err) == LL_OK, "%s", err.text);
+        fuzz_claim(program_compile(reader->schema, reader->schema, bind_of(kind), &reader->own, &err) ==
+                       LL_OK,
+                   "%s", err.text);
     }
     return reader;
+}
+
+/* The straight way, where there is one, and the ops: the same verdict, and the same event. */
+static void claim_both_ways(const struct program *program, struct text value, enum code code,
+                            const struct event *event, const struct fault *fault)
+{
+    static struct codec_scratch *scratch;
+    static char one[EVENT_SIZE_MAX], two[EVENT_SIZE_MAX];
+    if (scratch == NULL)
+        scratch = codec_scratch_new();
+    struct event again = { .kind = event->kind };
+    struct fault other = { .position = 0 };
+    enum code run = program_run(program, value, scratch, event_payload(&again), &other);
+    fuzz_claim(run == code, "code %d, by the ops alone %d", code, run);
+    if (code != CODE_NONE) {
+        fuzz_claim(other.position == fault->position && strcmp(other.field, fault->field) == 0,
+                   "the faults differ");
+        return;
+    }
+    if (event_size_max(event) > sizeof one || event_size_max(&again) > sizeof two)
+        return;
+    size_t size = (size_t)(write_event(one, event) - one);
+    fuzz_claim((size_t)(write_event(two, &again) - two) == size && memcmp(one, two, size) == 0,
+               "the events differ");
 }
 
 static void read_with(enum event_kind kind, const struct program *program, struct text value)
@@ -49,6 +76,7 @@ static void read_with(enum event_kind kind, const struct program *program, struc
     struct fault fault = { .position = 0 };
     enum code code = program_read(program, value, scratch, event_payload(&event), &fault);
     fuzz_claim(code == CODE_NONE || code_info(code) != NULL, "code %d", code);
+    claim_both_ways(program, value, code, &event, &fault);
     if (code == CODE_NONE)
         fuzz_claim_event(&event);
     else

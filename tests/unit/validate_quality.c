@@ -250,6 +250,24 @@ Test(validate_quality, every_rule)
 }
 /* clang-format on */
 
+/* Eight bytes at a time: each size, each place in it, each byte, beside the neighbours that come nearest. */
+Test(validate_quality, control_characters_at_any_place_of_a_text)
+{
+    static const char beside[] = {' ', '~', '\xc3'};
+    char bytes[40];
+    for (size_t neighbour = 0; neighbour < sizeof beside; neighbour++)
+        for (uint32_t size = 1; size <= sizeof bytes; size++)
+            for (uint32_t at = 0; at < size; at++)
+                for (int byte = 0; byte < 0xff; byte++) { /* 0xff is in no text */
+                    memset(bytes, beside[neighbour], sizeof bytes);
+                    bytes[at] = (char)byte;
+                    cr_assert_eq(quality_has_control((struct text){bytes, size}),
+                                 byte < 0x20 || byte == 0x7f, "byte %02x at %u of %u beside %02x", byte, at,
+                                 size, (unsigned char)beside[neighbour]);
+                }
+    cr_expect(!quality_has_control((struct text){NULL, 0}));
+}
+
 Test(validate_quality, category_is_that_of_the_event_date)
 {
     static struct fixture f;
