@@ -1,8 +1,9 @@
 /*
  * quality.h - is a record good? Every rule that it breaks, not only the first.
- * Shape:  one decoded event in; a set of codes out, for the record and for each of its lines. Pure: no clock,
- * no I/O. The words are made apart from the verdict, since almost all records are good. Units:  as in
- * event.h. Source: DESIGN 3; schemas/codes.h says what each code means.
+ * Shape:  one decoded event in; a set of codes out, for the record and for each of its lines. Pure: no clock, no I/O. The words
+ *         are made apart from the verdict, since almost all records are good.
+ * Units:  as in event.h.
+ * Source: DESIGN 3; schemas/codes.h says what each code means.
  */
 #pragma once
 

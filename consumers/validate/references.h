@@ -1,9 +1,10 @@
 /*
  * references.h - what is known of stores, products, customers and promotions, and since when.
- * Shape:  versions of a thing by (kind, id, effective_from_ms); a lookup asks for the version in force at a
- * time. A version that comes again replaces itself. A lookup has three steps, so that a caller with several
- * ids lets their cache misses overlap: seek (hashes), near (fetches), then the question itself. No allocation
- * per lookup. Units:  _ms as in event.h; days are local days of the program. Source: DESIGN 3.
+ * Shape:  versions of a thing by (kind, id, effective_from_ms); a lookup asks for the version in force at a time. A version
+ *         that comes again replaces itself. A lookup has three steps, so that a caller with several ids lets their cache misses
+ *         overlap: seek (hashes), near (fetches), then the question itself. No allocation per lookup.
+ * Units:  _ms as in event.h; days are local days of the program.
+ * Source: DESIGN 3.
  */
 #pragma once
 
