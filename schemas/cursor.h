@@ -138,11 +138,11 @@ static inline enum code cursor_bytes(struct cursor *cursor, uint32_t limit, stru
     if (cursor->at < cursor->end && (*cursor->at & 0x81) == 0) { /* below 64, as nearly all are */
         size = *cursor->at++ >> 1;
     } else {
-    enum code code = cursor_long(cursor, &size);
-    if (code != CODE_NONE)
-        return code;
-    if (size < 0)
-        return CODE_DECODE_VALUE;
+        enum code code = cursor_long(cursor, &size);
+        if (code != CODE_NONE)
+            return code;
+        if (size < 0)
+            return CODE_DECODE_VALUE;
     }
     if (size > limit)
         return CODE_DECODE_LIMIT;
