@@ -175,6 +175,7 @@ enum ll_status claim_some(struct accrue *accrue, struct ll_err *err)
 {
     if (!accrue->restart || accrue->flush_state != FLUSH_NONE || steady_ms(accrue) < accrue->claim_at_ms)
         return LL_OK;
+    hot_collect(accrue); /* one call to Redis at a time; it may raise doubts of its own */
     bool all = true;
     for (size_t i = 0; i < accrue->owned_count && all; i++) {
         if (accrue->owned[i].state == OWNED_READY)

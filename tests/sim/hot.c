@@ -32,6 +32,8 @@ static enum sim_fault call(struct sim_client *client, const char *what)
     struct sim_world *world = client->world;
     if (world->seed.step < world->redis_down_until)
         return FAULT_DROP;
+    if (client->hot_count > 0)
+        seed_bad(&client->world->seed, "%s: answers to what was applied before are not collected", what);
     enum sim_fault fault = sim_call(client, what, true);
     sim_crash_if(client, fault, FAULT_CRASH_BEFORE);
     return fault == FAULT_LATE ? FAULT_LOST : fault;
@@ -83,7 +85,7 @@ static enum store_reply hot_apply(void *self, struct hot_batch *batches, size_t 
                 batches[i].reply);
     }
     client->hot_batches = batches;
-    client->hot_count = count;
+    client->hot_count = count; /* until collected */
     client->hot_lost = answer(client, fault, STORE_OK) == STORE_DOWN;
     return STORE_OK;
 }
@@ -91,9 +93,11 @@ static enum store_reply hot_apply(void *self, struct hot_batch *batches, size_t 
 static enum store_reply hot_collect_replies(void *self, struct ll_err *err)
 {
     struct sim_client *client = self;
+    size_t count = client->hot_count;
+    client->hot_count = 0;
     if (!client->hot_lost)
         return STORE_OK;
-    for (size_t i = 0; i < client->hot_count; i++)
+    for (size_t i = 0; i < count; i++)
         client->hot_batches[i].reply = STORE_DOWN;
     ll_fail(err, LL_RETRY, "redis: reply lost");
     return STORE_DOWN;
