@@ -11,10 +11,9 @@
 
 enum {
     CLOSE_MS = 10000,
-    INIT_MS = 30000, /* a broker that is there answers in 0.5 s; its coordinator may still be loading */
-    OFTEN_MS =
-        500, /* a start of transactions is moved on as often as the caller likes for so long, then ... */
-    SELDOM_MS = 200,     /* ... so often, whatever the caller's time-out */
+    INIT_MS = 30000,     /* a broker that is there answers in 0.5 s; its coordinator may still be loading */
+    OFTEN_MS = 500,      /* a start of transactions is moved on as often as the caller likes for so long, ... */
+    SELDOM_MS = 200,     /* ... then so often, whatever the caller's time-out */
     STEP_MS = 2000,      /* one try of a call that can be resumed: between tries SIGTERM is looked at */
     STOPPING_MS = 10000, /* a process that was asked to stop waits no longer for a broker that is away */
     FULL_MS = 50,        /* one wait for room in the queue */

@@ -50,11 +50,10 @@ size_t kafka_reader_headers(struct kafka_reader *reader, const struct bus_record
                             struct bus_header ret[BUS_HEADERS_MAX]);
 void kafka_reader_release(struct kafka_reader *reader, struct bus_record *record);
 /* True once every partition was read up to the high watermark (LSO) that it had when the reader was opened (or when
- * kafka_reader_mark_end was last called). */
+ * kafka_reader_mark_ends was last called). */
 bool kafka_reader_at_end(struct kafka_reader *reader);
-enum ll_status kafka_reader_mark_end(struct kafka_reader *reader, struct ll_err *err);
-/* The same with ends that the caller has asked for, on another connection: on the reader's own a question waits behind a
- * fetch that waits for records. */
+/* Reads on to ends that the caller has asked for, on another connection: on the reader's own a question waits behind a fetch
+ * that waits for records. */
 void kafka_reader_mark_ends(struct kafka_reader *reader, const struct bus_position *ends, size_t count);
 void kafka_reader_close(struct kafka_reader *reader);
 

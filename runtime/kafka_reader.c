@@ -105,7 +105,7 @@ static bool is_beyond(const struct kafka_reader *reader, const rd_kafka_topic_pa
     return beyond;
 }
 
-enum ll_status kafka_reader_mark_end(struct kafka_reader *reader, struct ll_err *err)
+static enum ll_status mark_end(struct kafka_reader *reader, struct ll_err *err)
 {
     rd_kafka_topic_partition_list_t *lows = NULL, *ends = NULL;
     enum ll_status status = ask_offsets(reader, RD_KAFKA_OFFSET_END, &ends, err);
@@ -333,7 +333,7 @@ enum ll_status kafka_reader_open(const struct config *config, const struct topic
     for (size_t at = 0; at < count && status == LL_OK; at++)
         reader->handles[which[at]] = bus_kafka_topic(reader->client.rk, which[at]);
     if (status == LL_OK)
-        status = kafka_reader_mark_end(reader, err);
+        status = mark_end(reader, err);
     if (status != LL_OK) {
         kafka_reader_close(reader);
         return status;

@@ -252,7 +252,7 @@ static uint32_t seek_products(const struct quality_frame *frame, const struct tr
     count = count < SEEKS_MAX ? count : SEEKS_MAX;
     for (uint32_t i = 0; i < count; i++)
         seek_id(frame->references, REFERENCE_PRODUCT, transaction->lines[from + i].product_id,
-                        &seeks->products[i]);
+                &seeks->products[i]);
     return count;
 }
 

@@ -278,12 +278,6 @@ void references_near(const struct references *references, const struct reference
     seek_near(references, seek);
 }
 
-bool references_store(const struct references *references, const struct reference_seek *seek, int64_t time_ms,
-                      struct reference_store *ret)
-{
-    return find_store(references, seek, time_ms, ret);
-}
-
 bool references_product(const struct references *references, const struct reference_seek *seek,
                         int64_t time_ms, struct reference_product *ret)
 {

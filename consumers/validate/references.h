@@ -49,8 +49,6 @@ void references_near(const struct references *references, const struct reference
 struct reference_store {
     int32_t opened_day, closed_day; /* open on [opened, closed); INT32_MIN, INT32_MAX: no such end */
 };
-bool references_store(const struct references *references, const struct reference_seek *seek, int64_t time_ms,
-                      struct reference_store *ret);
 
 struct reference_product {
     struct text category; /* nullable */

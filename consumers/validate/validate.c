@@ -14,9 +14,8 @@ enum {
     IDLE_MS = 50,      /* longest wait with nothing to do: references and commands are looked at after it */
     PATIENCE_MS = 5,   /* a batch that nothing more comes to for so long is committed */
     BACK_OFF_MS = 500, /* after a failure of the environment */
-    QUICK_MS =
-        2000, /* a start takes less; what takes longer waits for somebody, and is looked at less often */
-    CLOCK_EVERY = 64,      /* records between two looks at the clock */
+    QUICK_MS = 2000,   /* a start takes less; what takes longer waits for somebody: looked at less often */
+    CLOCK_EVERY = 64,  /* records between two looks at the clock */
     REFERENCES_MS = 30000, /* sales wait no longer for raw references that do not come forward */
     RECORD_BUFFER_SIZE = 64 << 10,
     BUSY_COUNT = 20000, /* records after which, and ... */
