@@ -374,7 +374,9 @@ def test_up_again_changes_nothing_and_keeps_the_home_secure(secure):
     secrets = secrets_of(secure)
     secure.up()
     assert {name: secure.service(name)["pid"] for name in SERVICES + PROCESSES} == before
-    assert secrets_of(secure) == secrets and secure.status()["ready"]
+    assert secrets_of(secure) == secrets
+    state = secure.status()
+    assert state["ready"], {name: row for name, row in state["services"].items() if row["state"] != "ready"}
 
 
 def test_a_home_that_was_begun_without_is_refused(home):
