@@ -58,6 +58,7 @@ static void on_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topi
     consumer->is_lost = !is_assigned && rd_kafka_assignment_lost(rk) != 0;
     consumer->phase = is_assigned ? PHASE_ASSIGNED : PHASE_REVOKED;
     consumer->is_news = true;
+    consumer->client.asked_ms = 0; /* a broker has just answered: whoever is thought to be down is asked at once */
     rd_kafka_yield(rk);
 }
 

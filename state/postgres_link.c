@@ -192,10 +192,24 @@ static void widen(int fd)
         (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
 }
 
+/* Between statements a server has nothing to say but a farewell (or a setting that changed), which lies in the socket: read
+ * here, a server that was restarted meanwhile costs a connection; read by the next statement, a doubt about what it did. */
+static bool is_connected(const struct postgres_link *link)
+{
+    if (link->conn == NULL || PQstatus(link->conn) != CONNECTION_OK)
+        return false;
+    if (PQtransactionStatus(link->conn) != PQTRANS_IDLE)
+        return true;
+    while (postgres_link_wait(link, false, 0))
+        if (PQconsumeInput(link->conn) == 0)
+            return false;
+    return true;
+}
+
 enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *err)
 {
     const struct config *config = link->config;
-    if (link->conn != NULL && PQstatus(link->conn) == CONNECTION_OK)
+    if (is_connected(link))
         return STORE_OK;
     postgres_link_drop(link);
     if (config->postgres.host[0] == '\0') {

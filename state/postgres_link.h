@@ -38,7 +38,7 @@ struct postgres_params {
     int sizes[POSTGRES_PARAMS_MAX];
 };
 
-/* Connects unless it is connected. */
+/* Connects unless it is connected; a connection that the server has ended since its last statement counts as none. */
 enum store_reply postgres_link_open(struct postgres_link *link, struct ll_err *err);
 void postgres_link_drop(struct postgres_link *link);
 /* "postgres 127.0.0.1:5432" into to; returns to. */

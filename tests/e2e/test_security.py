@@ -367,6 +367,9 @@ def test_a_process_that_starts_with_a_wrong_password_waits_for_the_right_one(sec
         path.write_text(right)
     wait_for("the relay goes on", lambda: secure.service("relay")["state"] == "ready", 60, 0.3)
     assert secure.service("relay")["pid"] == pid
+    time.sleep(1)
+    since = secure.log("relay").rsplit("event=ready ready=yes", 1)[1]
+    assert "event=wait " not in since, "what it waited for before is not told again"
 
 
 def test_up_again_changes_nothing_and_keeps_the_home_secure(secure):

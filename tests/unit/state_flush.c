@@ -100,18 +100,24 @@ Test(flush, an_abandoned_flush_leaves_nothing_and_the_next_one_works)
     kit_close(&ledger);
 }
 
-Test(flush, a_lost_read_connection_is_replaced)
+Test(flush, connections_that_the_server_ended_between_statements_are_replaced)
 {
     struct config config = kit_config();
     struct ledger ledger = kit_open(&config);
-    kit_claim(&ledger, 0, 1000);
+    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
     struct ledger_postgres *store = ledger.self;
     kit_end_backend(&config, PQbackendPID(store->reads.conn));
+    kit_end_backend(&config, kit_flush_backend(&ledger));
+    struct row_buffer rows = { 0 };
+    kit_posting(&rows, &config, 0, 0, 1, "C1");
+    struct ledger_part part = kit_part(0, &claim, 1, &rows);
     struct ledger_mark mark = { .partition = 0 };
     struct ll_err err = { "" };
-    cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_DOWN);
     cr_assert_eq(ledger.ops->marks(ledger.self, &mark, 1, &err), STORE_OK, "%s", err.text);
     cr_assert_eq(mark.epoch, 1000);
+    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
+    cr_assert_eq(kit_rows(&config), 1);
+    row_buffer_done(&rows);
     kit_close(&ledger);
 }
 
