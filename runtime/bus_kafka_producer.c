@@ -17,6 +17,7 @@ enum {
     STEP_MS = 2000,      /* one try of a call that can be resumed: between tries SIGTERM is looked at */
     STOPPING_MS = 10000, /* a process that was asked to stop waits no longer for a broker that is away */
     FULL_MS = 50,        /* one wait for room in the queue */
+    SMALL_RECORDS = 5000, /* what takes longer to fill than this need not be paced */
     QUEUE_RECORDS = 500000,
     QUEUE_KBYTES = 131072,
 };
@@ -25,6 +26,9 @@ struct producer {
     struct kafka_client client; /* first: it is librdkafka's opaque pointer */
     rd_kafka_topic_t *handles[TOPIC_COUNT];
     int64_t begun_ms, asked_ms; /* its opening, and when that was last moved on */
+    int pace_ms;
+    int64_t ended_ms; /* the last transaction, ... */
+    int records;      /* ... or the open one: its records */
     bool is_transactional;
     bool is_open;    /* a transaction is */
     bool has_failed; /* a record was not acknowledged; failure names the first */
@@ -85,12 +89,22 @@ static enum ll_status fail_kind(const struct producer *producer, struct ll_err *
                    producer->client.address);
 }
 
+static void keep_pace(struct producer *producer)
+{
+    int64_t left_ms = 0;
+    do
+        rd_kafka_poll(producer->client.rk, left_ms > 0 ? (int)left_ms : 0);
+    while (producer->records < SMALL_RECORDS && !producer->client.is_down &&
+           (left_ms = producer->ended_ms + producer->pace_ms - now_ms()) > 0);
+}
+
 static enum ll_status producer_begin(void *self, struct ll_err *err)
 {
     struct producer *producer = self;
     if (!producer->is_transactional)
         return fail_kind(producer, err);
-    rd_kafka_poll(producer->client.rk, 0);
+    keep_pace(producer);
+    producer->records = 0;
     producer->has_failed = false;
     rd_kafka_error_t *error = rd_kafka_begin_transaction(producer->client.rk);
     if (error != NULL)
@@ -113,6 +127,7 @@ static enum ll_status resume_abort(struct producer *producer, struct ll_err *err
         rd_kafka_error_destroy(error);
     }
     producer->is_open = false;
+    producer->ended_ms = now_ms();
     rd_kafka_poll(producer->client.rk, 0);
     producer->has_failed = false;
     return LL_OK;
@@ -184,6 +199,7 @@ static enum ll_status resume_commit(struct producer *producer, struct ll_err *er
         rd_kafka_error_destroy(error);
     }
     producer->is_open = false;
+    producer->ended_ms = now_ms();
     return LL_OK;
 }
 
@@ -292,6 +308,7 @@ static enum ll_status producer_send(void *self, const struct bus_out *out, struc
         }
         rd_kafka_poll(producer->client.rk, FULL_MS);
     }
+    producer->records++;
     return LL_OK;
 }
 
@@ -392,13 +409,14 @@ static enum ll_status resume_init(struct producer *producer, int timeout_ms, boo
     return status;
 }
 
-enum ll_status kafka_producer_begin(const struct config *config, const char *transactional_id,
+enum ll_status kafka_producer_begin(const struct config *config, const char *transactional_id, int pace_ms,
                                     struct bus_producer *ret, struct ll_err *err)
 {
     struct producer *producer = calloc(1, sizeof *producer);
     if (producer == NULL)
         abort();
     producer->is_transactional = transactional_id != NULL;
+    producer->pace_ms = pace_ms;
     producer->begun_ms = now_ms();
     rd_kafka_conf_t *settings = NULL;
     enum ll_status status = kafka_client_settings(&producer->client, config, "producer", &settings, err);
@@ -444,7 +462,7 @@ enum ll_status kafka_producer_open(const struct config *config, const char *tran
 {
     struct bus_producer opening = { 0 };
     bool is_ready = false;
-    enum ll_status status = kafka_producer_begin(config, transactional_id, &opening, err);
+    enum ll_status status = kafka_producer_begin(config, transactional_id, 0, &opening, err);
     if (status == LL_OK)
         go_inside(opening.self, "the start of transactions");
     while (status == LL_OK && !is_ready)

@@ -468,7 +468,7 @@ Test(kafka, a_successor_of_an_open_transaction_need_not_wait_half_a_second)
         dead.ops->flush(dead.self, WAIT_MS, &err);
         int64_t began_ms = now_ms();
         bool is_ready = false;
-        cr_assert_eq(kafka_producer_begin(&config, transactional_id, &next, &err), LL_OK, "%s", err.text);
+        cr_assert_eq(kafka_producer_begin(&config, transactional_id, 0, &next, &err), LL_OK, "%s", err.text);
         while (!is_ready && now_ms() < began_ms + WAIT_MS)
             cr_assert_eq(kafka_producer_ready(&next, 1, &is_ready, &err), LL_OK, "%s", err.text);
         cr_assert(is_ready);
@@ -483,6 +483,35 @@ Test(kafka, a_successor_of_an_open_transaction_need_not_wait_half_a_second)
                  err.text);
     dead.ops->close(dead.self);
     cr_assert_gt(end_of(TOPIC_TRANSACTIONS_VALID, PART), end);
+}
+
+/* From the end of a transaction with so many records to the begin of the next one. */
+static int64_t pace_after(struct bus_producer *producer, int records)
+{
+    cr_assert_eq(producer->ops->begin(producer->self, &err), LL_OK, "%s", err.text);
+    for (int i = 0; i < records; i++)
+        cr_assert_eq(send_text(producer, TOPIC_LEDGER, 0, "x"), LL_OK, "%s", err.text);
+    cr_assert_eq(producer->ops->commit(producer->self, &err), LL_OK, "%s", err.text);
+    int64_t ended_ms = now_ms();
+    cr_assert_eq(producer->ops->begin(producer->self, &err), LL_OK, "%s", err.text);
+    int64_t took_ms = now_ms() - ended_ms;
+    cr_assert_eq(producer->ops->abort(producer->self, &err), LL_OK, "%s", err.text);
+    return took_ms;
+}
+
+Test(kafka, small_transactions_are_paced_and_large_ones_are_not)
+{
+    enum { PACE_MS = 1000 };
+    struct bus_producer paced, other = open_producer("other");
+    bool is_ready = false;
+    cr_assert_eq(kafka_producer_begin(&config, transactional_id, PACE_MS, &paced, &err), LL_OK, "%s", err.text);
+    while (!is_ready)
+        cr_assert_eq(kafka_producer_ready(&paced, 100, &is_ready, &err), LL_OK, "%s", err.text);
+    cr_expect_geq(pace_after(&paced, 1), PACE_MS - 1);
+    cr_expect_lt(pace_after(&paced, 5000), PACE_MS / 2);
+    cr_expect_lt(pace_after(&other, 1), PACE_MS / 2, "and nobody who did not ask for it");
+    paced.ops->close(paced.self);
+    other.ops->close(other.self);
 }
 
 Test(kafka, ends_of_many_partitions_are_one_question)
