@@ -71,6 +71,7 @@ struct transaction {
     struct text channel;    /* nullable */
     struct line *lines;
     uint32_t line_count;
+    bool has_no_control; /* no field: the decoder saw no control character in any text; false: nobody has looked */
 
     /* transaction_valid only */
     int64_t content_hash; /* transaction_content_hash() of what was accepted */

@@ -2,6 +2,8 @@
 
 #include "consumers/validate/references_find.h"
 
+#include "schemas/utf8.h"
+
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,43 +29,13 @@ static void null_if_empty(struct text *text)
         text->data = NULL;
 }
 
-/* The top bit of a byte below 0x20, which borrows it, or of DEL, to which one more adds it. What has it already is no control
- * character; 0xff, which would carry into its neighbour, is in no UTF-8. The lower bits mean nothing. */
-static uint64_t control_among(uint64_t eight)
-{
-    const uint64_t ones = 0x0101010101010101u;
-    return ((eight - ones * 0x20) | (eight + ones)) & ~eight;
-}
-
 /* A control character in an identifier: a ledger row, a log line and a terminal each take some of them for something else,
- * and Postgres has no NUL. Eight bytes at a time, the last ones overlapping. */
-static inline uint64_t control_in(struct text text)
-{
-    const char *at = text.data;
-    if (text.size >= 8) {
-        const char *last = at + text.size - 8;
-        uint64_t found = control_among(load_word(last, 8));
-        for (; at < last; at += 8)
-            found |= control_among(load_word(at, 8));
-        return found;
-    }
-    if (text.size >= 4)
-        return control_among(load_word(at, 4) | load_word(at + text.size - 4, 4) << 32);
-    if (text.size == 0)
-        return 0;
-    return control_among(0x2020202020000000u | load_word(at, 1) | load_word(at + text.size / 2, 1) << 8 |
-                         load_word(at + text.size - 1, 1) << 16);
-}
-
-/* Any of what control_in() found of several texts. */
-static bool is_control(uint64_t found)
-{
-    return (found & 0x8080808080808080u) != 0;
-}
-
+ * and Postgres has no NUL. */
 bool quality_has_control(struct text text)
 {
-    return is_control(control_in(text));
+    struct utf8_look look = { 0, 0 };
+    utf8_look(text, &look);
+    return utf8_has_control(&look);
 }
 
 static uint64_t check_time(const struct quality_frame *frame, int64_t time_ms)
@@ -94,10 +66,11 @@ static uint64_t check_header(const struct quality_frame *frame, struct transacti
         codes |= code_bit(CODE_SOURCE_MISSING);
     if (transaction->type == TRANSACTION_VOID && missing(transaction->original_transaction_id))
         codes |= code_bit(CODE_ORIGINAL_MISSING);
-    if (is_control(control_in(transaction->transaction_id) |
-                   control_in(transaction->original_transaction_id) | control_in(transaction->store_id) |
-                   control_in(transaction->customer_id) | control_in(transaction->source) |
-                   control_in(transaction->channel)))
+    if (!transaction->has_no_control &&
+        (quality_has_control(transaction->transaction_id) ||
+         quality_has_control(transaction->original_transaction_id) ||
+         quality_has_control(transaction->store_id) || quality_has_control(transaction->customer_id) ||
+         quality_has_control(transaction->source) || quality_has_control(transaction->channel)))
         codes |= code_bit(CODE_TEXT_CONTROL);
     codes |= check_time(frame, transaction->event_time_ms);
     if (!same_currency(transaction->currency, frame->currency))
@@ -176,7 +149,8 @@ static uint64_t check_line(const struct quality_frame *frame, const struct trans
     uint64_t codes = check_amounts(line);
     null_if_empty(&line->promotion_id);
     line->category = (struct text){NULL, 0};
-    if (is_control(control_in(line->product_id) | control_in(line->promotion_id)))
+    if (!transaction->has_no_control &&
+        (quality_has_control(line->product_id) || quality_has_control(line->promotion_id)))
         codes |= code_bit(CODE_TEXT_CONTROL);
     if (missing(line->product_id)) {
         codes |= code_bit(CODE_PRODUCT_MISSING);

@@ -186,20 +186,19 @@ void references_free(struct references *references)
 }
 
 /* Categories are few: a scan from the newest is enough, and it keeps each word once. */
-static uint32_t name_number(struct references *references, struct text name)
+static struct text keep_name(struct references *references, struct text name)
 {
     if (name.data == NULL)
-        return 0;
+        return name;
     for (uint32_t i = references->name_count; i > 0; i--)
         if (text_equal(references->names[i - 1], name))
-            return i;
+            return references->names[i - 1];
     if (references->name_count == references->name_capacity) {
         references->name_capacity = references->name_capacity == 0 ? 32 : 2 * references->name_capacity;
         references->names =
             must(realloc(references->names, references->name_capacity * sizeof *references->names));
     }
-    references->names[references->name_count++] = keep(references, name);
-    return references->name_count;
+    return references->names[references->name_count++] = keep(references, name);
 }
 
 static struct entry *entry_of(struct references *references, enum reference_kind kind, struct text id)
@@ -239,7 +238,9 @@ void references_put(struct references *references, const struct event *event)
         if (entry == NULL)
             return;
         version.from_ms = event->product.effective_from_ms;
-        version.product.category = name_number(references, event->product.category);
+        struct text category = keep_name(references, event->product.category);
+        version.product.category = category.data;
+        version.product.category_size = category.size;
         version.product.active = event->product.active;
         entry_put(entry, REFERENCE_PRODUCT, version);
     } else if (event->kind == EVENT_STORE) {

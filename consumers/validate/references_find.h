@@ -13,7 +13,7 @@
 #include <assert.h>
 #include <string.h>
 
-enum { ID_HERE_SIZE = 40, LINE_SIZE = 64 };
+enum { ID_HERE_SIZE = 32, LINE_SIZE = 64 };
 
 #define INLINE static inline __attribute__((always_inline))
 
@@ -22,7 +22,8 @@ struct version {
     union {
         struct reference_store store;
         struct {
-            uint32_t category; /* number in names, plus one; 0: null */
+            const char *category; /* in names; NULL: null */
+            uint32_t category_size;
             bool active;
         } product;
         struct reference_promotion *promotion; /* owned */
@@ -212,8 +213,8 @@ INLINE bool find_product(const struct references *references, const struct refer
     const struct version *version = find_at(references, seek, time_ms);
     if (version == NULL)
         return false;
-    uint32_t category = version->product.category;
-    ret->category = category == 0 ? (struct text){ NULL, 0 } : references->names[category - 1];
+    ret->category.data = version->product.category;
+    ret->category.size = version->product.category_size;
     ret->active = version->product.active;
     return true;
 }

@@ -71,8 +71,10 @@ static enum code both(const struct way *way, struct text bytes, const char *why)
     cr_assert_eq(code, program_run(way->program, exact, way->other, event_payload(&run), &other), "%s: %s",
                  why, kit_code_name(code));
     cr_assert_eq(way->scratch->used, way->other->used, "%s", why);
-    if (code == CODE_NONE)
+    if (code == CODE_NONE) {
         cr_assert(text_equal(bytes_of(&straight, &straight_bytes), bytes_of(&run, &run_bytes)), "%s", why);
+        cr_assert_not(run.transaction.has_no_control, "%s: the program does not look", why);
+    }
     else
         cr_assert(fault.position == other.position && strcmp(fault.field, other.field) == 0, "%s", why);
     free(copy);
@@ -241,6 +243,51 @@ Test(straight, texts_of_every_size_with_a_letter_or_half_of_one_anywhere)
                              "size %u at %u half %d", size, at, half);
             }
         }
+    }
+    close_way(&way);
+}
+
+/* Whether the straight way says of the event that it holds no control character. */
+static bool has_no_control(const struct way *way, const struct event *event)
+{
+    static struct kit_bytes value;
+    struct event read;
+    value.size = (size_t)(write_event(value.data, event) - value.data);
+    memset(&read, 0xa5, sizeof read);
+    cr_assert(program_code(way->program)->straight(kit_text(&value), way->scratch, event_payload(&read)));
+    return read.transaction.has_no_control;
+}
+
+/* The check of a sale looks at its texts only where this says that there is something to be seen. */
+Test(straight, sees_a_control_character_in_any_text_wherever_it_stands)
+{
+    struct line lines[2] = { { .line_no = 1, .quantity = 1 }, { .line_no = 2, .quantity = 1 } };
+    struct event event = { .kind = EVENT_TRANSACTION_VALID,
+                           .transaction = { .lines = lines, .line_count = 2, .event_time_ms = 1 } };
+    struct transaction *t = &event.transaction;
+    struct text *const texts[] = { &t->transaction_id,      &t->original_transaction_id, &t->store_id,
+                                   &t->customer_id,         &t->currency,                &t->source,
+                                   &t->source_ref,          &t->channel,                 &lines[0].product_id,
+                                   &lines[1].promotion_id, &lines[1].category,          &t->raw_topic };
+    struct way way;
+    open_way(&way, EVENT_TRANSACTION_VALID);
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        char words[40];
+        for (uint32_t size = 0; size < 40; size++) {
+            memset(words, size % 2 == 0 ? ' ' : '~', sizeof words); /* the neighbours of what is sought */
+            *texts[i] = (struct text){ words, size };
+            cr_assert(has_no_control(&way, &event), "text %zu of %u", i, size);
+            for (uint32_t at = 0; at < size; at++) {
+                static const char sought[] = { 0, 1, '\n', 0x1f, 0x7f };
+                for (size_t j = 0; j < sizeof sought; j++) {
+                    char kept = words[at];
+                    words[at] = sought[j];
+                    cr_assert_not(has_no_control(&way, &event), "text %zu of %u, %d at %u", i, size, sought[j], at);
+                    words[at] = kept;
+                }
+            }
+        }
+        *texts[i] = (struct text){ NULL, 0 };
     }
     close_way(&way);
 }
