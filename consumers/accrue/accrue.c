@@ -168,7 +168,9 @@ static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
     int wait_ms = poll_wait_ms(accrue);
     while (accrue->batch_count < (size_t)(most < all ? most : all)) {
         struct bus_record record;
-        switch (accrue->bus.ops->poll(accrue->bus.self, wait_ms, &record, err)) {
+        enum bus_event event = accrue->bus.ops->poll(accrue->bus.self, wait_ms, &record, err);
+        accrue->kafka_down = event == BUS_DOWN;
+        switch (event) {
         case BUS_RECORD:
             batch_take(accrue, &record);
             wait_ms = 0;
@@ -500,8 +502,8 @@ static void beat(struct accrue *accrue)
     metric_set(accrue->metrics.unclaimed, unclaimed);
     metric_set(accrue->metrics.held, held);
     metric_set(accrue->metrics.unflushed, unflushed);
-    if (accrue->process != NULL && accrue->owned_count > 0 && stale + unclaimed == 0 &&
-        accrue->flush_state != FLUSH_UNKNOWN && accrue->batch_count == 0)
+    if (accrue->process != NULL && accrue->owned_count > 0 && stale + unclaimed == 0 && !accrue->kafka_down &&
+        !accrue->postgres_down && accrue->flush_state != FLUSH_UNKNOWN && accrue->batch_count == 0)
         process_waits_for(accrue->process, NULL);
 }
 

@@ -101,6 +101,7 @@ struct accrue {
     int64_t flush_began_ms, flushed_at_ms, beat_at_ms;
 
     int64_t waits_since_ms; /* nothing may be taken since; 0: it may */
+    bool kafka_down, postgres_down; /* did not answer when they were asked last */
     const char *waits_said; /* what claim_waits said last, and when */
     int64_t waits_said_ms;
     int64_t claim_at_ms, marks_at_ms, rebuild_at_ms, lookup_at_ms, unknown_at_ms; /* not tried again before */

@@ -161,6 +161,7 @@ enum ll_status claim_check_marks(struct accrue *accrue, struct ll_err *err)
     enum store_reply reply = accrue->ledger.ops->marks(accrue->ledger.self, marks, count, err);
     if (reply == STORE_BROKEN)
         return LL_FATAL;
+    accrue->postgres_down = reply != STORE_OK;
     if (reply != STORE_OK) {
         claim_waits(accrue, "postgres_down", err);
         return LL_OK;

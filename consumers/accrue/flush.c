@@ -95,6 +95,7 @@ static void flush_committed(struct accrue *accrue)
              (long long)took_ms);
     accrue->part_count = 0;
     accrue->flush_state = FLUSH_NONE;
+    accrue->postgres_down = false;
     commit_offsets(accrue);
     if (accrue->has_caught_up && accrue->flush_part == 1) {
         malloc_trim(0); /* what the client had fetched ahead lies idle in the allocator */

@@ -339,6 +339,9 @@ def test_a_changed_password_is_told_without_it_and_taken_from_its_file(secure, s
         assert old not in found and new not in found
 
     told(f"{store} ", word, str(path))
+    overs = secure.log("accrue").count("event=wait_over")
+    time.sleep(2.5)
+    assert secure.log("accrue").count("event=wait_over") == overs, "it waits for all of that time"
     path.chmod(0o644)
     told(str(path), "chmod 600")
     path.chmod(0o600)
