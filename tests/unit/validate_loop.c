@@ -20,31 +20,6 @@ static void close_world(void)
 }
 TestSuite(validate_loop, .init = open_world, .fini = close_world);
 
-/* A sale that is good but for what is named: 'p' no price, 'c' an unknown customer, 's' another source. */
-static int64_t put_sale(int32_t partition, const char *id, char fault, const char *name)
-{
-    struct line lines[2];
-    struct event event = world_sale(&world, id, lines);
-    if (fault == 'p')
-        lines[0].unit_price_minor = 0;
-    if (fault == 'c')
-        event.transaction.customer_id = text_of(name);
-    if (fault == 's')
-        event.transaction.source = text_of(name);
-    return world_put_event(&world, TOPIC_TRANSACTIONS, partition, text_of(id), &event);
-}
-
-static void expect_decided_once(int32_t partition)
-{
-    const struct world_log *log = &world.logs[TOPIC_TRANSACTIONS][partition];
-    for (int64_t offset = 0; offset < (int64_t)log->count; offset++)
-        if (!log->records[offset]->is_marker)
-            cr_assert_eq(world_valid_of(&world, partition, offset) + world_dead_of(&world, partition, offset),
-                         1, "%d/%lld: valid %zu, dead %zu", partition, (long long)offset,
-                         world_valid_of(&world, partition, offset), world_dead_of(&world, partition, offset));
-    cr_assert_eq(log->committed, (int64_t)log->count);
-}
-
 static void read_first_valid(int32_t partition, struct codec_scratch *scratch, struct event *ret)
 {
     struct world_record record = {0};
@@ -62,7 +37,7 @@ static void read_first_valid(int32_t partition, struct codec_scratch *scratch, s
 
 Test(validate_loop, a_good_sale_goes_on_with_its_category_and_where_it_came_from)
 {
-    int64_t offset = put_sale(1, "T1", 0, NULL);
+    int64_t offset = world_put_sale(&world, 1, "T1", 0, NULL);
     int64_t arrived_ms = world.wall_ms;
     world_start(&world);
     world_settle(&world);
@@ -79,7 +54,7 @@ Test(validate_loop, a_good_sale_goes_on_with_its_category_and_where_it_came_from
     cr_assert(text_equal(event.transaction.lines[0].category, TEXT("tea")));
     cr_assert_eq(event.transaction.content_hash, transaction_content_hash(&event.transaction));
     codec_scratch_free(scratch);
-    expect_decided_once(1);
+    world_expect_decided_once(&world, 1);
     cr_assert_eq(world_count(&world, TOPIC_TRANSACTIONS_RETRY, 1), 0,
                  "references that came before are known");
 }
@@ -144,7 +119,7 @@ Test(validate_loop, a_dead_letter_is_the_record_itself_and_says_why)
 Test(validate_loop, aliases_of_other_tools)
 {
     world.settings.alias_connect = world.settings.alias_spring = true;
-    put_sale(1, "T1", 'p', NULL);
+    world_put_sale(&world, 1, "T1", 'p', NULL);
     world_start(&world);
     world_settle(&world);
     const struct world_record *record = world_get(&world, TOPIC_DEAD_LETTER, 1, 0);
@@ -159,45 +134,45 @@ Test(validate_loop, an_aborted_batch_is_read_again_and_leaves_nothing_behind)
     for (int i = 0; i < 50; i++) {
         char id[16];
         snprintf(id, sizeof id, "T%d", i);
-        put_sale(i % 2, id, i % 5 == 0 ? 'p' : 0, NULL);
+        world_put_sale(&world, i % 2, id, i % 5 == 0 ? 'p' : 0, NULL);
     }
     world_start(&world);
     world.fail_commits = 3;
     world_settle(&world);
     cr_assert_geq(world.aborts, 3);
-    expect_decided_once(0);
-    expect_decided_once(1);
+    world_expect_decided_once(&world, 0);
+    world_expect_decided_once(&world, 1);
 }
 
 Test(validate_loop, a_send_that_fails_aborts_too)
 {
-    put_sale(0, "T1", 0, NULL);
-    put_sale(0, "T2", 0, NULL);
+    world_put_sale(&world, 0, "T1", 0, NULL);
+    world_put_sale(&world, 0, "T2", 0, NULL);
     world_start(&world);
     world_step(&world, 20);
-    put_sale(0, "T3", 0, NULL);
+    world_put_sale(&world, 0, "T3", 0, NULL);
     world.fail_sends = 1;
     world_settle(&world);
-    expect_decided_once(0);
+    world_expect_decided_once(&world, 0);
 }
 
 Test(validate_loop, a_producer_that_is_lost_is_replaced_and_nothing_with_it)
 {
-    put_sale(0, "T1", 0, NULL);
+    world_put_sale(&world, 0, "T1", 0, NULL);
     world_start(&world);
     world_settle(&world);
     cr_assert_eq(world.opens, 1);
-    put_sale(0, "T2", 0, NULL);
+    world_put_sale(&world, 0, "T2", 0, NULL);
     world.break_commits = 1;
     world.fail_opens = 2; /* the broker is not back yet */
     world_settle(&world);
-    expect_decided_once(0);
+    world_expect_decided_once(&world, 0);
     cr_assert_eq(world.opens, 2);
 }
 
 Test(validate_loop, until_a_producer_is_ready_references_are_read_and_nothing_is_started)
 {
-    int64_t offset = put_sale(0, "T1", 0, NULL);
+    int64_t offset = world_put_sale(&world, 0, "T1", 0, NULL);
     world.slow_opens = 40;
     world_start(&world);
     world_step(&world, 30);
@@ -214,7 +189,7 @@ Test(validate_loop, where_no_raw_reference_waits_sales_are_started_at_once)
     world_settle(&world);
     cr_assert_eq(world.starts, 2, "the first time the references are judged alone");
     world_kill(&world);
-    int64_t offset = put_sale(0, "T1", 0, NULL), began_ms = world.steady_ms;
+    int64_t offset = world_put_sale(&world, 0, "T1", 0, NULL), began_ms = world.steady_ms;
     world.starts = 0;
     world_start(&world);
     while (world.starts == 0 && world.steady_ms < began_ms + 1000)
@@ -232,7 +207,7 @@ Test(validate_loop, a_raw_reference_before_a_sale_is_judged_first_after_a_rebala
     world_start(&world);
     world_settle(&world);
     world_put_customer(&world, "new");
-    int64_t offset = put_sale(1, "T1", 'c', "new");
+    int64_t offset = world_put_sale(&world, 1, "T1", 'c', "new");
     world_rebalance(&world, false);
     world_step(&world, 1); /* revoked before anything was polled */
     world.starts = 0;
@@ -245,15 +220,15 @@ Test(validate_loop, a_raw_reference_before_a_sale_is_judged_first_after_a_rebala
 
 Test(validate_loop, a_transaction_that_cannot_even_be_aborted_ends_with_its_producer)
 {
-    put_sale(0, "T1", 0, NULL);
+    world_put_sale(&world, 0, "T1", 0, NULL);
     world_start(&world);
     world_settle(&world);
-    put_sale(0, "T2", 0, NULL);
-    put_sale(0, "T3", 0, NULL);
+    world_put_sale(&world, 0, "T2", 0, NULL);
+    world_put_sale(&world, 0, "T3", 0, NULL);
     world.fail_sends = 1;
     world.break_aborts = 1;
     world_settle(&world);
-    expect_decided_once(0);
+    world_expect_decided_once(&world, 0);
     cr_assert_eq(world.opens, 2);
 }
 
@@ -262,7 +237,7 @@ Test(validate_loop, killed_at_every_step_each_record_is_still_decided_once)
     for (int i = 0; i < 40; i++) {
         char id[16];
         snprintf(id, sizeof id, "T%d", i);
-        put_sale(i % 2, id, i % 7 == 0 ? 'p' : i % 11 == 0 ? 'c' : 0, "later");
+        world_put_sale(&world, i % 2, id, i % 7 == 0 ? 'p' : i % 11 == 0 ? 'c' : 0, "later");
     }
     world.config.validate.batch_events = 3;
     for (int steps = 1; steps < 12; steps++) {
@@ -273,8 +248,8 @@ Test(validate_loop, killed_at_every_step_each_record_is_still_decided_once)
     world_put_customer(&world, "later");
     world_start(&world);
     world_settle(&world);
-    expect_decided_once(0);
-    expect_decided_once(1);
+    world_expect_decided_once(&world, 0);
+    world_expect_decided_once(&world, 1);
 }
 
 Test(validate_loop, a_rebalance_commits_what_is_decided_and_goes_on_behind_it)
@@ -282,7 +257,7 @@ Test(validate_loop, a_rebalance_commits_what_is_decided_and_goes_on_behind_it)
     for (int i = 0; i < 30; i++) {
         char id[16];
         snprintf(id, sizeof id, "T%d", i);
-        put_sale(0, id, i % 10 == 3 ? 'c' : 0, "later"); /* some wait while it happens */
+        world_put_sale(&world, 0, id, i % 10 == 3 ? 'c' : 0, "later"); /* some wait while it happens */
     }
     world_start(&world);
     world_step(&world, 8);
@@ -292,127 +267,21 @@ Test(validate_loop, a_rebalance_commits_what_is_decided_and_goes_on_behind_it)
     world_step(&world, 8);
     world_put_customer(&world, "later");
     world_settle(&world);
-    expect_decided_once(0);
+    world_expect_decided_once(&world, 0);
 }
 
 Test(validate_loop, partitions_that_are_lost_are_not_committed)
 {
     world_start(&world);
     world_settle(&world);
-    put_sale(0, "T1", 0, NULL);
+    world_put_sale(&world, 0, "T1", 0, NULL);
     world.config.validate.batch_events = 1000;
     size_t commits = world.commits;
     world_rebalance(&world, true);
     world_step(&world, 1); /* revoked */
     cr_assert_eq(world.commits, commits);
     world_settle(&world);
-    expect_decided_once(0);
-}
-
-Test(validate_loop, a_sale_before_its_customer_waits_and_is_taken_with_its_own_time)
-{
-    world_start(&world);
-    world_settle(&world);
-    int64_t arrived_ms = world.wall_ms;
-    int64_t offset = put_sale(1, "T1", 'c', "new");
-    world_settle(&world);
-    cr_assert_eq(world_valid_of(&world, 1, offset) + world_dead_of(&world, 1, offset), 0);
-    cr_assert_eq(world_count(&world, TOPIC_TRANSACTIONS_RETRY, 1), 1);
-    cr_assert_eq(world.logs[TOPIC_TRANSACTIONS][1].committed, offset + 1, "its own partition goes on");
-    cr_assert_leq(world.logs[TOPIC_TRANSACTIONS_RETRY][1].committed, 0, "what waits is not acknowledged");
-    world_put_customer(&world, "new");
-    world_settle(&world);
-    cr_assert_eq(world_valid_of(&world, 1, offset), 1);
-    cr_assert_eq(world.logs[TOPIC_TRANSACTIONS_RETRY][1].committed, 2, "past the record and its marker");
-    size_t n = world_count(&world, TOPIC_TRANSACTIONS_VALID, 1);
-    bool found = false;
-    for (size_t i = 0; i < n; i++) {
-        const struct world_record *record = world_get(&world, TOPIC_TRANSACTIONS_VALID, 1, i);
-        found = found || (record->key != NULL && strcmp(record->key, "new") == 0 &&
-                          record->timestamp_ms == arrived_ms);
-    }
-    cr_assert(found, "the raw record's time is kept");
-}
-
-Test(validate_loop, a_customer_who_never_comes_is_a_dead_letter_of_the_raw_record)
-{
-    world_start(&world);
-    world_settle(&world);
-    int64_t arrived_ms = world.wall_ms;
-    put_sale(1, "T0", 0, NULL);
-    int64_t offset = put_sale(1, "T1", 'c', "never");
-    while (world_dead_of(&world, 1, offset) == 0 && world.wall_ms < arrived_ms + 60000)
-        world_step(&world, 1);
-    cr_assert_geq(world.wall_ms, arrived_ms + world.config.validate.grace_ms);
-    cr_assert_leq(world.wall_ms, arrived_ms + world.config.validate.grace_ms + 2000);
-    const struct world_record *record = world_get(&world, TOPIC_DEAD_LETTER, 1, 0);
-    char wanted[32];
-    cr_assert_str_eq(world_header(record, "ll-codes"), "CUSTOMER_UNKNOWN");
-    cr_assert_str_eq(world_header(record, "ll-topic"), "transactions");
-    cr_assert_str_eq(world_header(record, "ll-offset"), "1");
-    snprintf(wanted, sizeof wanted, "%lld", (long long)arrived_ms);
-    cr_assert_str_eq(world_header(record, "ll-timestamp"), wanted);
-    cr_assert_eq(record->timestamp_ms, arrived_ms);
-    expect_decided_once(1);
-}
-
-Test(validate_loop, a_record_of_many_headers_that_waited_is_still_its_raw_record)
-{
-    struct line lines[1];
-    struct event event = world_sale(&world, "T1", lines);
-    char value[1024];
-    struct bus_header headers[BUS_HEADERS_MAX];
-    event.transaction.customer_id = TEXT("never");
-    uint32_t size = (uint32_t)codec_write(world.codec, &event, value, sizeof value);
-    for (int i = 0; i < BUS_HEADERS_MAX; i++)
-        headers[i] = (struct bus_header){TEXT("theirs"), TEXT("x")};
-    world_start(&world);
-    world_settle(&world);
-    put_sale(1, "T0", 0, NULL);
-    int64_t arrived_ms = world.wall_ms, offset = world_put(&world, TOPIC_TRANSACTIONS, 1, TEXT("C1"),
-                                                           (struct text){value, size}, headers, BUS_HEADERS_MAX);
-    while (world_count(&world, TOPIC_DEAD_LETTER, 1) == 0 && world.wall_ms < arrived_ms + 60000)
-        world_step(&world, 1);
-    cr_assert_eq(world_dead_of(&world, 1, offset), 1);
-    const struct world_record *dead = world_get(&world, TOPIC_DEAD_LETTER, 1, 0);
-    cr_assert_eq(dead->timestamp_ms, arrived_ms);
-    cr_assert(text_equal(dead->headers[0].name, TEXT("ll-codes")), "ours are among the first that a reader sees");
-    expect_decided_once(1);
-}
-
-Test(validate_loop, while_references_are_still_being_judged_nobody_is_unknown)
-{
-    world_start(&world);
-    world_settle(&world);
-    int64_t offset = put_sale(0, "T1", 'c', "slow");
-    world.is_unjudged = true; /* another process of the group is behind */
-    world_step(&world, 600);
-    cr_assert_eq(world_dead_of(&world, 0, offset), 0,
-                 "the grace is over, but the customer may lie in the raw topic");
-    world.is_unjudged = false;
-    world_put_customer(&world, "slow");
-    world_settle(&world);
-    cr_assert_eq(world_valid_of(&world, 0, offset), 1);
-}
-
-Test(validate_loop, thousands_that_wait_pause_their_partition_and_all_are_decided)
-{
-    enum { COUNT = 5000 };
-    world_start(&world);
-    world_settle(&world);
-    world.config.validate.refused_percent = 100;
-    for (int i = 0; i < COUNT; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "T%d", i);
-        put_sale(0, id, 'c', "never");
-        if (i % 1000 == 999)
-            world_step(&world, 2);
-    }
-    world_settle(&world);
-    cr_assert(world.logs[TOPIC_TRANSACTIONS_RETRY][0].paused);
-    world_step(&world, 600);
-    cr_assert_not(world.logs[TOPIC_TRANSACTIONS_RETRY][0].paused);
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), COUNT);
+    world_expect_decided_once(&world, 0);
 }
 
 Test(validate_loop, a_redriven_record_keeps_its_first_arrival_and_counts_its_attempts)
@@ -472,74 +341,6 @@ Test(validate_loop, a_bad_line_goes_alone_with_the_whole_event)
     codec_scratch_free(scratch);
 }
 
-Test(validate_loop, too_much_refused_pauses_the_partition_until_a_command)
-{
-    for (int i = 0; i < 300; i++) {
-        char id[16];
-        snprintf(id, sizeof id, "T%d", i);
-        put_sale(0, id, 'p', NULL);
-        put_sale(1, id, 0, NULL);
-    }
-    world_start(&world);
-    world_settle(&world);
-    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
-    cr_assert_not(world.logs[TOPIC_TRANSACTIONS][1].paused, "the other goes on");
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 50);
-    expect_decided_once(1);
-    struct event command = {.kind = EVENT_COMMAND,
-                            .command = {.process = TEXT("validate"),
-                                        .verb = TEXT("resume"),
-                                        .topic = TEXT("transactions"),
-                                        .partition = 0,
-                                        .time_ms = world.wall_ms - 100000}};
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
-    world_settle(&world);
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 50,
-                 "a command from before the pause is not for it");
-    command.command.time_ms = world.wall_ms;
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
-    world_settle(&world);
-    expect_decided_once(0);
-    for (int i = 0; i < 1000; i++)
-        put_sale(0, "good", 0, NULL);
-    for (int i = 0; i < 1000; i++)
-        put_sale(0, "bad", 'p', NULL);
-    world_settle(&world);
-    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused, "what comes after good times is new trouble");
-    command.command.time_ms = world.wall_ms;
-    command.command.topic = TEXT("");
-    command.command.partition = -1;
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
-    world_settle(&world);
-    cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "all");
-}
-
-Test(validate_loop, a_paused_partition_stays_paused_over_a_rebalance)
-{
-    for (int i = 0; i < 300; i++)
-        put_sale(0, "T", 'p', NULL);
-    world_start(&world);
-    world_settle(&world);
-    world_rebalance(&world, false);
-    world_settle(&world);
-    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 50);
-}
-
-Test(validate_loop, a_source_may_be_allowed_to_be_refused)
-{
-    for (int i = 0; i < 300; i++) {
-        struct line lines[1];
-        struct event event = world_sale(&world, "T1", lines);
-        event.transaction.source = TEXT("generator");
-        event.transaction.total_minor = 1;
-        world_put_event(&world, TOPIC_TRANSACTIONS, 0, TEXT("C1"), &event);
-    }
-    world_start(&world);
-    world_settle(&world);
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 300);
-}
-
 static void publish_rules(int32_t version)
 {
     struct event rules = {.kind = EVENT_LOYALTY_RULES,
@@ -551,7 +352,7 @@ Test(validate_loop, rules_are_told_to_every_partition_before_the_sales)
 {
     size_t count;
     publish_rules(3);
-    put_sale(0, "T1", 0, NULL);
+    world_put_sale(&world, 0, "T1", 0, NULL);
     world_start(&world);
     world_settle(&world);
     cr_assert_eq(world_control(&world, 0, CONTROL_RULES, &count), 3);
@@ -586,7 +387,7 @@ Test(validate_loop, the_clock_ticks_in_quiet_partitions_and_never_ahead_of_a_bac
     for (int i = 0; i < 300; i++) {
         char id[16];
         snprintf(id, sizeof id, "T%d", i);
-        put_sale(0, id, 0, NULL);
+        world_put_sale(&world, 0, id, 0, NULL);
     }
     world.wall_ms += 3600000; /* an hour later a successor starts */
     world.config.validate.batch_events = 2;
@@ -654,48 +455,6 @@ Test(validate_loop, reference_records_go_to_their_valid_topics)
     cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-topic"), "promotions");
 }
 
-Test(validate_loop, while_the_registry_is_down_records_wait_and_none_is_refused)
-{
-    world.is_registry_down = true;
-    put_sale(0, "T0", 0, NULL);
-    world_put(&world, TOPIC_TRANSACTIONS, 0, TEXT("C1"), TEXT("\0\0\x0f\x42\x40record of schema 1000000"),
-              NULL, 0);
-    put_sale(0, "T2", 0, NULL);
-    put_sale(1, "T3", 0, NULL);
-    world_start(&world);
-    world_settle(&world);
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 0, "an environment's failure is nobody's fault");
-    cr_assert_eq(world.logs[TOPIC_TRANSACTIONS][0].committed, 1, "what stands before it is done");
-    cr_assert_eq(world_valid_of(&world, 0, 2), 0, "what stands behind it waits");
-    expect_decided_once(1);
-    world_rebalance(&world, false);
-    world_settle(&world);
-    cr_assert_eq(world.logs[TOPIC_TRANSACTIONS][0].committed, 1);
-    world.is_registry_down = false; /* and it does not know the schema */
-    world_settle(&world);
-    expect_decided_once(0);
-    cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-codes"), "SCHEMA_UNKNOWN");
-    cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-schema-id"), "1000000");
-}
-
-Test(validate_loop, a_reference_record_that_waits_is_decided_once_over_the_start_of_the_sales)
-{
-    world.is_registry_down = true;
-    world_put(&world, TOPIC_CUSTOMERS, 0, TEXT("C9"), TEXT("\0\0\x0f\x42\x40record of schema 1000000"), NULL,
-              0);
-    put_sale(0, "T0", 0, NULL);
-    world_start(&world);
-    world_settle(&world);
-    cr_assert_eq(world_count(&world, TOPIC_TRANSACTIONS_VALID, 0), 0, "a customer may still come of it");
-    for (int i = 0; i < 8; i++)
-        world_settle(&world);
-    expect_decided_once(0); /* but not for ever */
-    world.is_registry_down = false;
-    world_settle(&world);
-    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 1);
-    cr_assert_str_eq(world_header(world_get(&world, TOPIC_DEAD_LETTER, 0, 0), "ll-topic"), "customers");
-}
-
 /* As a process leaves it that died of these records of one partition, so often. */
 static void die_of(int64_t first, int64_t count, int deaths)
 {
@@ -713,13 +472,13 @@ static void die_of(int64_t first, int64_t count, int deaths)
 
 Test(validate_loop, a_record_that_killed_the_process_is_refused_unread)
 {
-    put_sale(0, "T0", 0, NULL);
-    int64_t offset = put_sale(0, "T1", 0, NULL);
-    put_sale(0, "T2", 0, NULL);
+    world_put_sale(&world, 0, "T0", 0, NULL);
+    int64_t offset = world_put_sale(&world, 0, "T1", 0, NULL);
+    world_put_sale(&world, 0, "T2", 0, NULL);
     die_of(offset, 1, ISOLATE_DEATHS);
     world_start(&world);
     world_settle(&world);
-    expect_decided_once(0);
+    world_expect_decided_once(&world, 0);
     cr_assert_eq(world_dead_of(&world, 0, offset), 1);
     const struct world_record *dead = world_get(&world, TOPIC_DEAD_LETTER, 0, 0);
     const struct world_record *raw = world_get(&world, TOPIC_TRANSACTIONS, 0, 1);
@@ -731,7 +490,7 @@ Test(validate_loop, a_record_that_killed_the_process_is_refused_unread)
 Test(validate_loop, suspects_are_taken_a_few_at_a_time)
 {
     for (int i = 0; i < 32; i++)
-        put_sale(0, "T1", 0, NULL);
+        world_put_sale(&world, 0, "T1", 0, NULL);
     die_of(0, 32, 1);
     cr_assert_eq(isolate_most(world.isolate), 4);
     world_start(&world);
@@ -739,21 +498,5 @@ Test(validate_loop, suspects_are_taken_a_few_at_a_time)
     world_settle(&world);
     cr_assert_geq(world.commits, commits + 8, "%zu transactions", world.commits - commits);
     cr_assert_eq(isolate_most(world.isolate), INT64_MAX, "all are decided, nobody was it");
-    expect_decided_once(0);
-}
-
-Test(validate_loop, records_that_wait_do_not_stop_those_behind_them)
-{
-    world.config.validate.batch_events = 2;
-    world.config.validate.tick_ms = 3600000; /* no control record commits for them */
-    world_start(&world);
-    world_settle(&world);
-    for (int i = 0; i < 4; i++)
-        put_sale(1, "T1", 'c', "never");
-    world_settle(&world);
-    int64_t offset = put_sale(1, "T2", 0, NULL);
-    size_t polls = world.polls;
-    world_step(&world, 20);
-    cr_assert_gt(world.polls, polls, "the group must hear of us");
-    cr_assert_eq(world_valid_of(&world, 1, offset), 1);
+    world_expect_decided_once(&world, 0);
 }

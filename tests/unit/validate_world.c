@@ -683,3 +683,27 @@ int64_t world_control(struct world *world, int32_t partition, enum control_kind 
     codec_scratch_free(scratch);
     return last;
 }
+
+int64_t world_put_sale(struct world *world, int32_t partition, const char *id, char fault, const char *name)
+{
+    struct line lines[2];
+    struct event event = world_sale(world, id, lines);
+    if (fault == 'p')
+        lines[0].unit_price_minor = 0;
+    if (fault == 'c')
+        event.transaction.customer_id = text_of(name);
+    if (fault == 's')
+        event.transaction.source = text_of(name);
+    return world_put_event(world, TOPIC_TRANSACTIONS, partition, text_of(id), &event);
+}
+
+void world_expect_decided_once(struct world *world, int32_t partition)
+{
+    const struct world_log *log = &world->logs[TOPIC_TRANSACTIONS][partition];
+    for (int64_t offset = 0; offset < (int64_t)log->count; offset++)
+        if (!log->records[offset]->is_marker)
+            cr_assert_eq(world_valid_of(world, partition, offset) + world_dead_of(world, partition, offset),
+                         1, "%d/%lld: valid %zu, dead %zu", partition, (long long)offset,
+                         world_valid_of(world, partition, offset), world_dead_of(world, partition, offset));
+    cr_assert_eq(log->committed, (int64_t)log->count);
+}

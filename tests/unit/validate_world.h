@@ -104,6 +104,8 @@ int64_t world_put_event(struct world *world, enum topic topic, int32_t partition
 /* A good sale of one line; change it, then world_put_event. lines must hold one line. */
 struct event world_sale(const struct world *world, const char *id, struct line *lines);
 void world_put_customer(struct world *world, const char *id);
+/* Puts a sale that is good but for what is named: 'p' no price, 'c' an unknown customer, 's' another source; 0: nothing. */
+int64_t world_put_sale(struct world *world, int32_t partition, const char *id, char fault, const char *name);
 
 /* Records that are no markers. */
 size_t world_count(const struct world *world, enum topic topic, int32_t partition);
@@ -117,3 +119,5 @@ size_t world_valid_of(struct world *world, int32_t partition, int64_t offset);
 size_t world_dead_of(struct world *world, int32_t partition, int64_t offset);
 /* The last RULES version or TICK time of a partition; 0: none. */
 int64_t world_control(struct world *world, int32_t partition, enum control_kind kind, size_t *ret_count);
+/* Each record of the partition of transactions is one accepted sale or one dead letter, and all are committed. */
+void world_expect_decided_once(struct world *world, int32_t partition);
