@@ -29,12 +29,12 @@ enum ll_status kafka_consumer_open(const struct config *config, const struct kaf
  * predecessor is fenced and its open transaction aborted). */
 enum ll_status kafka_producer_open(const struct config *config, const char *transactional_id, struct bus_producer *ret,
                                    struct ll_err *err);
-/* The same in steps, for who has other things to do meanwhile, and paced: the begin of a transaction waits until pace_ms after
- * the end of the last one, if that was small. The broker answers an end before its markers are in all partitions, and refuses
- * the next one's partitions until they are (CONCURRENT_TRANSACTIONS); the client then asks again after 20 ms, and for the
- * offsets after 100. To come a little later is sooner done, and what arrives meanwhile goes along. kafka_producer_begin connects in the background; ready moves the start of
+/* The same in steps, for who has other things to do meanwhile: begin connects in the background; ready moves the start of
  * transactions on, for timeout_ms at most. Until *ret_ready is true the producer is good for nothing but ready and close.
- * After an error of ready it is closed, and *producer empty. */
+ * After an error of ready it is closed, and *producer empty.
+ * pace_ms: after a small transaction the next one begins so much later; 0: at once. The broker answers the end of one before its
+ * markers are in all partitions, and refuses the next one's partitions until they are (CONCURRENT_TRANSACTIONS); the client then
+ * asks again after 20 ms, and for the offsets after 100. To come a little later is sooner done. */
 enum ll_status kafka_producer_begin(const struct config *config, const char *transactional_id, int pace_ms,
                                     struct bus_producer *ret, struct ll_err *err);
 enum ll_status kafka_producer_ready(struct bus_producer *producer, int timeout_ms, bool *ret_ready,

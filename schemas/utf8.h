@@ -42,7 +42,7 @@ static inline void utf8_look_at(uint64_t eight, struct utf8_look *look)
     look->control |= ((eight - ones * 0x20) | (eight + ones)) & ~eight;
 }
 
-/* Adds what is in text. Eight bytes at a time, the last ones overlapping; of three bytes each, else no loop. */
+/* Adds what is in text: eight bytes at a time, the last ones overlapping. */
 static inline void utf8_look(struct text text, struct utf8_look *look)
 {
     const char *at = text.data, *end = text.data + text.size;
