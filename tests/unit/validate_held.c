@@ -8,15 +8,8 @@
 
 static struct world world;
 
-static void open_world(void)
-{
-    world_open(&world);
-}
-static void close_world(void)
-{
-    world_close(&world);
-    isolate_close(world.isolate);
-}
+static void open_world(void) { world_open(&world); }
+static void close_world(void) { world_close(&world); }
 TestSuite(validate_held, .init = open_world, .fini = close_world);
 
 Test(validate_held, a_sale_before_its_customer_waits_and_is_taken_with_its_own_time)

@@ -9,15 +9,8 @@
 
 static struct world world;
 
-static void open_world(void)
-{
-    world_open(&world);
-}
-static void close_world(void)
-{
-    world_close(&world);
-    isolate_close(world.isolate);
-}
+static void open_world(void) { world_open(&world); }
+static void close_world(void) { world_close(&world); }
 TestSuite(validate_loop, .init = open_world, .fini = close_world);
 
 static void read_first_valid(int32_t partition, struct codec_scratch *scratch, struct event *ret)

@@ -534,6 +534,7 @@ void world_close(struct world *world)
     codec_free(world->codec);
     calendar_free(world->calendar);
     settings_done(&world->settings);
+    isolate_close(world->isolate);
 }
 
 void world_step(struct world *world, int count)

@@ -47,7 +47,7 @@ struct world {
     struct codec *codec;
     struct calendar *calendar;
     struct validate *validate;
-    struct isolate *isolate; /* the test's; NULL: none */
+    struct isolate *isolate; /* opened by the test; NULL: none. world_close closes it */
     struct ll_err err;
 
     int64_t wall_ms, steady_ms;
