@@ -2,6 +2,7 @@
 
 #include "ops/line.h"
 #include "ops/options.h"
+#include "ops/readyz.h"
 #include "runtime/clock.h"
 
 #include <getopt.h>
@@ -15,6 +16,7 @@ enum { TIMEOUT_S = 600, TIMEOUT_S_MAX = 7 * 24 * 3600, POLL_MS = 200, STUCK_POLL
 /* One leg of the way: who must pass the ends of one topic. */
 struct leg {
     const char *process; /* in words */
+    const char *service; /* its name; NULL: as in words */
     enum topic topic;
     enum ll_status (*ask)(struct line_view *view, struct line_part *part, struct ll_err *err);
     bool markers; /* the reader's position may stop below trailing transaction markers */
@@ -44,11 +46,12 @@ static void plan(struct way *way)
         };
     struct leg *last = &way->legs[line_raw_topic_count];
     last[0] = (struct leg){ .process = "validate (missing references)",
+                            .service = "validate",
                             .topic = TOPIC_TRANSACTIONS_RETRY,
                             .ask = line_validated,
                             .markers = true };
     last[1] = (struct leg){ .process = "accrue", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_credited };
-    last[2] = (struct leg){ .process = "redis", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_shown };
+    last[2] = (struct leg){ .process = "redis", .service = "accrue", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_shown };
     last[3] = (struct leg){ .process = "relay", .topic = TOPIC_TRANSACTIONS_VALID, .ask = line_relayed };
 }
 
@@ -99,6 +102,15 @@ static enum ll_status step(struct way *way, bool *ret_done, struct ll_err *err)
     return status;
 }
 
+/* Why it does not go on, as far as its process says so; "" if it does not. */
+static void why_behind(const struct way *way, const struct leg *leg, struct ll_err *err)
+{
+    enum { WHY_MS = 500 };
+    const char *service = leg->service != NULL ? leg->service : leg->process;
+    err->text[0] = '\0';
+    readyz_ask(&way->view.lens->config, service, WHY_MS, err);
+}
+
 static json_t *behind_json(const struct way *way)
 {
     json_t *all = json_array();
@@ -134,9 +146,22 @@ static int finish(struct way *way, bool done, enum ll_status status, const struc
             used += (size_t)snprintf(where + used, sizeof(where) - used, "%s%d at %lld of %lld",
                                      used > 0 ? ", " : "", p, (long long)leg->part.at[p],
                                      (long long)leg->part.end[p]);
+    struct ll_err why;
+    why_behind(way, leg, &why);
     return lens_fail(
-        lens, "after %lld s %s is still %s records behind in %s (partition %s); see `lens status`",
-        (long long)(ms / 1000), leg->process, lens_number(leg->behind), topic_name(leg->topic), where);
+        lens, "after %lld s %s is still %s records behind in %s (partition %s)%s%s; see `lens status`",
+        (long long)(ms / 1000), leg->process, lens_number(leg->behind), topic_name(leg->topic), where,
+        why.text[0] != '\0' ? ": " : "", why.text);
+}
+
+static void show_progress(const struct way *way)
+{
+    const struct leg *leg = &way->legs[way->at];
+    struct ll_err why = { "" };
+    if (way->view.lens->progress && way->stuck > 0)
+        why_behind(way, leg, &why);
+    lens_progress(way->view.lens, "%s: %s records to go in %s%s%s", leg->process, lens_number(leg->behind),
+                  topic_name(leg->topic), why.text[0] != '\0' ? ": " : "", why.text);
 }
 
 static int wait_for(struct lens *lens, int64_t timeout_s)
@@ -160,8 +185,7 @@ static int wait_for(struct lens *lens, int64_t timeout_s)
         if (status == LL_RETRY)
             lens_progress(lens, "%s", err.text);
         else
-            lens_progress(lens, "%s: %s records to go in %s", way.legs[way.at].process,
-                          lens_number(way.legs[way.at].behind), topic_name(way.legs[way.at].topic));
+            show_progress(&way);
         poll(NULL, 0, POLL_MS);
     }
     code = finish(&way, done, status, &err);

@@ -1,6 +1,7 @@
 /*
  * breaker.h - stops a partition in which too much is refused: then the feed is wrong, not the records.
- * Shape:  a ring of the last verdicts; it opens when enough of them, by number and by share, are refusals. Closed by hand it
+ * Shape:  a ring of the last verdicts; it opens when enough of them, by number and by share, are refusals. A record that waits
+ *         for a reference counts twice: as not refused when it begins to wait, and as what is decided then. Closed by hand it
  *         stays closed until a whole window was good enough: "go on" is meant for all of the trouble, not for 50 records of it.
  * Source: DESIGN 3.
  */

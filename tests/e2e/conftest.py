@@ -28,6 +28,16 @@ def _finish(stack: Stack) -> None:
     assert not reports, "\n".join(reports)
 
 
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """A test that fails says what its stack was doing: afterwards the home is gone."""
+    report = (yield).get_result()
+    if report.when == "call" and report.failed:
+        for name, value in getattr(item, "funcargs", {}).items():
+            if isinstance(value, Stack):
+                report.sections.append((f"stack of {name}", value.describe()))
+
+
 @pytest.fixture
 def home():
     """An empty home that is taken away afterwards, stack and all."""

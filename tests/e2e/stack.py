@@ -130,6 +130,18 @@ class Stack:
         env = self.env()
         return redis.Redis(host=env["REDIS_HOST"], port=int(env["REDIS_PORT"]), decode_responses=True)
 
+    def describe(self, lines: int = 12) -> str:
+        """What runs, what it waits for, and the last that each log warned of."""
+        try:
+            said = [self.run("status", timeout_s=60).stdout]
+        except subprocess.TimeoutExpired:
+            said = ["lens status does not answer"]
+        for name in PROCESSES:
+            warnings = [line[:300] for line in self.log(name).splitlines()
+                        if " level=info " not in line and " event=kafka_client " not in line]
+            said += [f"-- {name}:", *warnings[-lines:]]
+        return "\n".join(said)
+
     def crash_reports(self) -> list[str]:
         """What a sanitizer or the supervisor wrote into a log: the service, and the lines around."""
         logs = self.home / "log"

@@ -103,6 +103,24 @@ def test_wait_does_not_pass_what_a_transaction_still_hides(stack):
     stack.lens("wait", "--timeout", "120")
 
 
+def test_a_partition_that_was_paused_is_named_and_goes_on_by_command(stack):
+    """Most of a partition is refused: it stops. Whoever waits is told for what, and `lens resume` lets the rest be refused too."""
+    kafka = producer(stack)
+    stack.lens("wait", "--timeout", "120")
+    before = stack.lens("dlq", "list", "--stage", "validate")["found"]
+    for number in range(200):
+        kafka.produce("transactions", key=b"C1", value=b"no event %d" % number, partition=5)
+    assert kafka.flush(30) == 0
+    wait_for("validate waits", lambda: "transactions/5" in stack.service("validate")["waits_for"])
+    done = stack.run("wait", "--timeout", "2")
+    assert done.returncode == 1 and ": an operator: transactions/5" in done.stderr and "lens resume" in done.stderr
+    assert before + 50 <= stack.lens("dlq", "list", "--stage", "validate")["found"] < before + 200
+    assert stack.run("resume", "transactions/5").returncode == 0
+    stack.lens("wait", "--timeout", "60")
+    assert stack.lens("dlq", "list", "--stage", "validate")["found"] == before + 200
+    assert stack.service("validate")["state"] == "ready"
+
+
 def test_a_ledger_row_says_why(stack):
     rows = stack.query("select customer_id from loyalty.loyalty_ledger where points > 0 order by points desc limit 1")
     ledger = stack.lens("ledger", rows[0][0])

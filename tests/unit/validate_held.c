@@ -160,6 +160,30 @@ Test(validate_held, too_much_refused_pauses_the_partition_until_a_command)
     cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "all");
 }
 
+Test(validate_held, sales_that_wait_for_a_reference_are_not_left_out_of_the_share)
+{
+    world_start(&world);
+    world_settle(&world);
+    for (int i = 0; i < 1000; i++) /* 6 of 100 are bad, the others are before their customer */
+        world_put_sale(&world, 0, "T", i % 16 == 15 ? 'p' : 'c', "late");
+    world_settle(&world);
+    cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "50 refused of 50 decided are 50 of 1,000 heard");
+    world_put_customer(&world, "late");
+    world_settle(&world);
+    world_expect_decided_once(&world, 0);
+}
+
+Test(validate_held, too_much_refused_after_a_wait_pauses_the_partition_too)
+{
+    world_start(&world);
+    world_settle(&world);
+    for (int i = 0; i < 1000; i++)
+        world_put_sale(&world, 0, "T", 'c', "never");
+    world_step(&world, 600);
+    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
+    cr_assert_lt(world_count(&world, TOPIC_DEAD_LETTER, 0), 300);
+}
+
 Test(validate_held, a_paused_partition_stays_paused_over_a_rebalance)
 {
     for (int i = 0; i < 300; i++)
