@@ -13,3 +13,4 @@ _spec.loader.exec_module(_e2e)
 
 home = _e2e.home
 stack = _e2e.stack
+pytest_runtest_makereport = _e2e.pytest_runtest_makereport
