@@ -21,7 +21,7 @@ def _finish(stack: Stack) -> None:
     stack.lens("down", check=False)  # a process that crashes while it stops has crashed, too
     reports = stack.crash_reports()
     kept = os.environ.get("LENS_KEEP_LOGS")
-    if kept:
+    if kept and (stack.home / "log").is_dir():
         shutil.copytree(stack.home / "log", pathlib.Path(kept) / stack.home.name, dirs_exist_ok=True)
     stack.lens("down", "--purge", check=False)
     shutil.rmtree(stack.home, ignore_errors=True)
