@@ -23,6 +23,7 @@ struct leg {
     struct line_part part;
     bool taken; /* its ends are known */
     int64_t behind;
+    struct ll_err why; /* what its process says that it waits for; "": nothing */
 };
 
 struct way {
@@ -102,13 +103,11 @@ static enum ll_status step(struct way *way, bool *ret_done, struct ll_err *err)
     return status;
 }
 
-/* Why it does not go on, as far as its process says so; "" if it does not. */
-static void why_behind(const struct way *way, const struct leg *leg, struct ll_err *err)
+static void ask_why(const struct way *way, struct leg *leg)
 {
     enum { WHY_MS = 500 };
-    const char *service = leg->service != NULL ? leg->service : leg->process;
-    err->text[0] = '\0';
-    readyz_ask(&way->view.lens->config, service, WHY_MS, err);
+    leg->why.text[0] = '\0';
+    readyz_ask(&way->view.lens->config, leg->service != NULL ? leg->service : leg->process, WHY_MS, &leg->why);
 }
 
 static json_t *behind_json(const struct way *way)
@@ -116,9 +115,10 @@ static json_t *behind_json(const struct way *way)
     json_t *all = json_array();
     for (size_t i = way->at; i < way->count; i++)
         if (way->legs[i].taken && way->legs[i].behind > 0)
-            json_array_append_new(all, json_pack("{s:s, s:s, s:I}", "process", way->legs[i].process, "topic",
+            json_array_append_new(all, json_pack("{s:s, s:s, s:I, s:s}", "process", way->legs[i].process, "topic",
                                                  topic_name(way->legs[i].topic), "records",
-                                                 (json_int_t)way->legs[i].behind));
+                                                 (json_int_t)way->legs[i].behind, "waits_for",
+                                                 way->legs[i].why.text));
     return all;
 }
 
@@ -127,6 +127,9 @@ static int finish(struct way *way, bool done, enum ll_status status, const struc
     struct lens *lens = way->view.lens;
     int64_t ms = way->asked_ms - way->started_ms;
     lens_progress_end(lens);
+    for (size_t i = way->at; i < way->count; i++)
+        if (way->legs[i].taken && way->legs[i].behind > 0)
+            ask_why(way, &way->legs[i]);
     if (lens->json)
         lens_print_json(lens, json_pack("{s:b, s:f, s:o}", "done", done, "seconds", (double)ms / 1000,
                                         "behind", behind_json(way)));
@@ -146,22 +149,20 @@ static int finish(struct way *way, bool done, enum ll_status status, const struc
             used += (size_t)snprintf(where + used, sizeof(where) - used, "%s%d at %lld of %lld",
                                      used > 0 ? ", " : "", p, (long long)leg->part.at[p],
                                      (long long)leg->part.end[p]);
-    struct ll_err why;
-    why_behind(way, leg, &why);
     return lens_fail(
         lens, "after %lld s %s is still %s records behind in %s (partition %s)%s%s; see `lens status`",
         (long long)(ms / 1000), leg->process, lens_number(leg->behind), topic_name(leg->topic), where,
-        why.text[0] != '\0' ? ": " : "", why.text);
+        leg->why.text[0] != '\0' ? ": " : "", leg->why.text);
 }
 
 static void show_progress(const struct way *way)
 {
-    const struct leg *leg = &way->legs[way->at];
-    struct ll_err why = { "" };
+    struct leg *leg = &way->legs[way->at];
+    leg->why.text[0] = '\0';
     if (way->view.lens->progress && way->stuck > 0)
-        why_behind(way, leg, &why);
+        ask_why(way, leg);
     lens_progress(way->view.lens, "%s: %s records to go in %s%s%s", leg->process, lens_number(leg->behind),
-                  topic_name(leg->topic), why.text[0] != '\0' ? ": " : "", why.text);
+                  topic_name(leg->topic), leg->why.text[0] != '\0' ? ": " : "", leg->why.text);
 }
 
 static int wait_for(struct lens *lens, int64_t timeout_s)

@@ -141,6 +141,10 @@ static enum ll_status send_retry(struct validate *v, const struct hearing *heari
         .header_count = v->headers.count,
     };
     v->tally.outcomes[hearing->origin.topic][OUTCOME_RETRY]++;
+    /* Left out, the few bad ones that need no reference to be refused would be nearly all that is counted. */
+    struct part *part = part_of(v, hearing->origin.topic, hearing->origin.partition);
+    if (part != NULL)
+        breaker_wait(&part->breaker);
     return batch_send(v, &out, err);
 }
 
@@ -207,11 +211,7 @@ static enum ll_status judge_transaction(struct validate *v, const struct hearing
     }
     if (v->verdict.missing && !grace_is_over(v, &hearing->origin)) {
         *ret_wait = hearing->record->topic == TOPIC_TRANSACTIONS_RETRY;
-        if (*ret_wait)
-            return LL_OK;
-        /* Not refused, for now: left out, the few bad ones that need no reference would be nearly all that is counted. */
-        enum ll_status status = count_verdict(v, hearing, frame.source, false, err);
-        return status == LL_OK ? send_retry(v, hearing, err) : status;
+        return *ret_wait ? LL_OK : send_retry(v, hearing, err);
     }
     bool refused = v->verdict.record_codes != 0 || !frame.source->reject_line;
     /* For the partition, a transaction that lost half of its lines is refused. */

@@ -282,7 +282,7 @@ enum ll_status part_refused_too_much(struct validate *v, struct part *part, stru
     part->opened_ms = wall_ms(v);
     log_line(LOG_ERROR, "partition_paused",
              "topic=%s partition=%d refused=%u of=%u next=\"lens dlq stats, then lens resume %s/%d\"",
-             topic_name(part->topic), part->partition, part->breaker.refused, part->breaker.seen,
+             topic_name(part->topic), part->partition, part->breaker.heard.refused, part->breaker.heard.seen,
              topic_name(part->topic), part->partition);
     return pause_as_due(v, part, err);
 }

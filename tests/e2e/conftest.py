@@ -34,8 +34,9 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.when == "call" and report.failed:
         for name, value in getattr(item, "funcargs", {}).items():
-            if isinstance(value, Stack):
-                report.sections.append((f"stack of {name}", value.describe()))
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Stack):
+                    report.sections.append((f"stack of {name}", part.describe()))
 
 
 @pytest.fixture

@@ -112,7 +112,8 @@ def test_a_partition_that_was_paused_is_named_and_goes_on_by_command(stack):
         kafka.produce("transactions", key=b"C1", value=b"no event %d" % number, partition=5)
     assert kafka.flush(30) == 0
     wait_for("validate waits", lambda: "transactions/5" in stack.service("validate")["waits_for"])
-    done = stack.run("wait", "--timeout", "2")
+    done = stack.run("--json", "wait", "--timeout", "2")
+    assert json.loads(done.stdout)["behind"][0]["waits_for"].startswith("an operator: transactions/5")
     assert done.returncode == 1 and ": an operator: transactions/5" in done.stderr and "lens resume" in done.stderr
     assert before + 50 <= stack.lens("dlq", "list", "--stage", "validate")["found"] < before + 200
     assert stack.run("resume", "transactions/5").returncode == 0

@@ -184,6 +184,25 @@ Test(validate_held, too_much_refused_after_a_wait_pauses_the_partition_too)
     cr_assert_lt(world_count(&world, TOPIC_DEAD_LETTER, 0), 300);
 }
 
+Test(validate_held, go_on_is_meant_for_those_that_wait_too)
+{
+    struct event command = {.kind = EVENT_COMMAND,
+                            .command = {.process = TEXT("validate"), .verb = TEXT("resume"), .topic = TEXT(""), .partition = -1}};
+    world_start(&world);
+    world_settle(&world);
+    for (int i = 0; i < 1000; i++)
+        world_put_sale(&world, 0, "T", 'c', "never");
+    world_step(&world, 600);
+    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
+    for (int i = 0; i < 1500; i++) /* more than a window, all of the same trouble */
+        world_put_sale(&world, 0, "T", 'c', "never");
+    command.command.time_ms = world.wall_ms;
+    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    world_step(&world, 1200);
+    cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "said once, it is said for all of it");
+    world_expect_decided_once(&world, 0);
+}
+
 Test(validate_held, a_paused_partition_stays_paused_over_a_rebalance)
 {
     for (int i = 0; i < 300; i++)

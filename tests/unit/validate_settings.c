@@ -139,7 +139,7 @@ Test(validate_breaker, forgets_what_lies_behind_the_window)
     for (int round = 0; round < 50; round++)
         for (int i = 0; i < 100; i++)
             cr_assert_not(breaker_add(&breaker, i % 5 == 4), "20 of 100, for ever");
-    cr_assert_eq(breaker.refused, 20);
-    cr_assert_eq(breaker.seen, 100);
+    cr_assert_eq(breaker.heard.refused, 20);
+    cr_assert_eq(breaker.heard.seen, 100);
     breaker_done(&breaker);
 }

@@ -159,7 +159,7 @@ int64_t world_put(struct world *world, enum topic topic, int32_t partition, stru
                   struct text value, const struct bus_header *headers, size_t header_count)
 {
     return world_append(&world->logs[topic][partition],
-                  world_record_of(key, value, headers, header_count, world->wall_ms));
+                        world_record_of(key, value, headers, header_count, world->wall_ms));
 }
 
 int64_t world_put_event(struct world *world, enum topic topic, int32_t partition, struct text key,
