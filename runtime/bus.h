@@ -52,7 +52,7 @@ struct bus_consumer_ops {
     enum bus_event (*poll)(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err);
     /* The partitions of the last ASSIGNED or REVOKED event; valid until the next poll. */
     const struct bus_position *(*changed)(void *self, size_t *ret_count, bool *ret_lost);
-    /* count 0: the partitions are ours, but nothing is fetched. */
+    /* These flow from here, what was paused before too. count 0: the partitions are ours, but nothing is fetched. */
     enum ll_status (*start)(void *self, const struct bus_position *from, size_t count, struct ll_err *err);
     enum ll_status (*stop)(void *self, struct ll_err *err); /* everything: assignment is eager */
     void (*release)(void *self, struct bus_record *record);

@@ -232,6 +232,15 @@ static enum ll_status find_committed(struct consumer *consumer, rd_kafka_topic_p
     return status;
 }
 
+/* librdkafka remembers a pause beyond the assignment: partitions that are started again, or come back, would never flow. */
+static void resume_all(struct consumer *consumer)
+{
+    if (consumer->paused->cnt > 0)
+        rd_kafka_resume_partitions(consumer->client.rk, consumer->paused);
+    rd_kafka_topic_partition_list_destroy(consumer->paused);
+    consumer->paused = rd_kafka_topic_partition_list_new(0);
+}
+
 static enum ll_status consumer_start(void *self, const struct bus_position *from, size_t count,
                                      struct ll_err *err)
 {
@@ -242,6 +251,7 @@ static enum ll_status consumer_start(void *self, const struct bus_position *from
     rd_kafka_topic_partition_list_t *list = kafka_list_new(from, count);
     enum ll_status status = find_committed(consumer, list, err);
     if (status == LL_OK) {
+        resume_all(consumer);
         rd_kafka_resp_err_t code = rd_kafka_assign(consumer->client.rk, list);
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
             status = kafka_fail(&consumer->client, err, code, "assign");
@@ -250,15 +260,6 @@ static enum ll_status consumer_start(void *self, const struct bus_position *from
     }
     rd_kafka_topic_partition_list_destroy(list);
     return status;
-}
-
-/* librdkafka remembers a pause beyond the assignment: partitions that come back would never flow. */
-static void resume_all(struct consumer *consumer)
-{
-    if (consumer->paused->cnt > 0)
-        rd_kafka_resume_partitions(consumer->client.rk, consumer->paused);
-    rd_kafka_topic_partition_list_destroy(consumer->paused);
-    consumer->paused = rd_kafka_topic_partition_list_new(0);
 }
 
 static enum ll_status consumer_stop(void *self, struct ll_err *err)

@@ -170,8 +170,7 @@ enum ll_status parts_start(struct validate *v, bool references_only, struct ll_e
     }
     enum ll_status status = v->needs.consumer.ops->start(v->needs.consumer.self, v->positions, count, err);
     for (struct part *part = part_next(v, NULL); status == LL_OK && part != NULL; part = part_next(v, part)) {
-        if (is_raw(part->topic) && part->breaker.open)
-            part->is_paused = false; /* a new assignment may have forgotten it: say it again */
+        part->is_paused = false;
         status = pause_as_due(v, part, err);
     }
     return status;

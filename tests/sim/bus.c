@@ -65,7 +65,7 @@ static enum bus_event bus_poll(void *self, int timeout_ms, struct bus_record *re
     int first = (int)seed_random(&world->seed, SIM_PARTITIONS);
     for (int i = 0; i < SIM_PARTITIONS; i++) {
         int p = (first + i) % SIM_PARTITIONS;
-        if (!client->started[p])
+        if (!client->started[p] || client->paused[p])
             continue;
         const struct sim_record *record = record_at(&world->logs[p], client->position[p]);
         if (record == NULL)
@@ -94,8 +94,10 @@ static enum ll_status bus_start(void *self, const struct bus_position *from, siz
 {
     (void)err;
     struct sim_client *client = self;
-    for (int p = 0; p < SIM_PARTITIONS; p++)
+    for (int p = 0; p < SIM_PARTITIONS; p++) {
         client->started[p] = false;
+        client->paused[p] = client->paused[p] && client->world->bug == BUG_PAUSE_KEPT;
+    }
     for (size_t i = 0; i < count; i++) {
         client->started[from[i].partition] = client->told[from[i].partition];
         client->position[from[i].partition] = from[i].offset;
@@ -111,7 +113,7 @@ static enum ll_status bus_stop(void *self, struct ll_err *err)
     (void)err;
     struct sim_client *client = self;
     for (int p = 0; p < SIM_PARTITIONS; p++)
-        client->started[p] = false;
+        client->started[p] = client->paused[p] = false;
     return LL_OK;
 }
 
@@ -151,7 +153,8 @@ static void bus_commit(void *self, const struct bus_position *next, size_t count
 
 static enum ll_status bus_pause(void *self, enum topic topic, int32_t partition, bool paused, struct ll_err *err)
 {
-    (void)self, (void)topic, (void)partition, (void)paused, (void)err;
+    (void)topic, (void)err;
+    ((struct sim_client *)self)->paused[partition] = paused;
     return LL_OK;
 }
 

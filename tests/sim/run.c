@@ -16,6 +16,7 @@ const char *const sim_bug_names[BUGS] = {
     [BUG_WALL_EXPIRY] = "wall-expiry",
     [BUG_IDLE_UNCHECKED] = "idle-unchecked",
     [BUG_REDIS_UNGUARDED] = "redis-unguarded",
+    [BUG_PAUSE_KEPT] = "pause-kept",
     [BUG_RELAY_APART] = "relay-apart",
     [BUG_RELAY_FIRST] = "relay-first",
     [BUG_RELAY_UNSETTLED] = "relay-unsettled",
@@ -104,11 +105,25 @@ static void replace(struct sim_world *world, int dead, int64_t notice_steps)
 
 static int random_owner(struct sim_world *world) { return world->owner[seed_random(&world->seed, SIM_PARTITIONS)]; }
 
+static void postgres_back(struct sim_world *world, bool by_one)
+{
+    size_t count = world->postgres_history_count;
+    if (count > 1)
+        world->postgres = world->postgres_history[by_one ? count - 2 : count / 2];
+    sim_postgres_remember(world);
+}
+
+static void postgres_away(struct sim_world *world)
+{
+    world->postgres_down_until = world->seed.step + 1 + seed_random(&world->seed, 100);
+    world->outage_step_ms = seed_random(&world->seed, 2) == 0 ? 0 : 200;
+}
+
 static void world_fault(struct sim_world *world)
 {
     static const char *const names[] = { "kill",      "pause and replace", "rebalance", "wipe redis", "redis back one",
                                          "redis far back", "postgres back one", "postgres far back", "postgres down",
-                                         "redis down", "time passes" };
+                                         "redis down", "postgres fails over", "time passes" };
     uint32_t count = sizeof names / sizeof names[0], kind = seed_random(&world->seed, count + SIM_RELAY_FAULTS);
     seed_say(&world->seed, "!! %s", kind < count ? names[kind] : sim_relay_faults[kind - count]);
     if (kind >= count) {
@@ -147,16 +162,17 @@ static void world_fault(struct sim_world *world)
         break;
     case 6:
     case 7:
-        if (world->postgres_history_count > 1)
-            world->postgres = world->postgres_history[kind == 6 ? world->postgres_history_count - 2
-                                                                : world->postgres_history_count / 2];
-        sim_postgres_remember(world);
+        postgres_back(world, kind == 6);
         break;
     case 8:
-        world->postgres_down_until = world->seed.step + 1 + seed_random(&world->seed, 100);
+        postgres_away(world);
         break;
     case 9:
         world->redis_down_until = world->seed.step + 1 + seed_random(&world->seed, 100);
+        break;
+    case 10: /* to a standby that lags, which takes over after a while */
+        postgres_back(world, seed_random(&world->seed, 2) == 0);
+        postgres_away(world);
         break;
     default:
         world->now_ms += world->config.accrue.hold_ms * 2;
@@ -205,7 +221,7 @@ static void client_step(struct sim_world *world, struct sim_client *client)
 void sim_step(struct sim_world *world)
 {
     world->seed.step++;
-    world->now_ms++;
+    world->now_ms += 1 + (world->seed.step < world->postgres_down_until ? world->outage_step_ms : 0);
     late_arrivals(world);
     sim_txns_expire(world);
     if (seed_fault_due(&world->seed))

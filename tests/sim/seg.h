@@ -44,6 +44,7 @@ enum seg_bug {
     SEG_BUG_DOUBT_KEEPS,       /* in doubt, the offsets are believed to be those of memory */
     SEG_BUG_ROW_FORGOTTEN,     /* which row was last in is not kept */
     SEG_BUG_START_ON,          /* partitions that come back flow on from where they were polled to */
+    SEG_BUG_PAUSE_KEPT,        /* ... and stay paused if they were before */
     SEG_BUG_PUBLISH_APART,     /* the progress of publishing is written beside its Kafka transaction */
     SEG_BUG_PUBLISH_UNSETTLED, /* ... and read though a transaction with it is open */
     SEG_BUG_PUBLISH_UNFENCED,  /* a producer that another one has replaced may go on */

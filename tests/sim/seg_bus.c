@@ -161,7 +161,7 @@ static enum ll_status start(void *self, const struct bus_position *from, size_t 
         client->next[p] = from[at].offset < 0 ? 0 : from[at].offset;
         if (client->world->bug == SEG_BUG_START_ON && client->read_to[p] > client->next[p])
             client->next[p] = client->read_to[p];
-        client->paused[p] = false;
+        client->paused[p] = client->paused[p] && client->world->bug == SEG_BUG_PAUSE_KEPT;
     }
     if (fault == SEG_CRASH_AFTER)
         seg_die(client);

@@ -16,6 +16,7 @@ const char *const seg_bug_names[SEG_BUGS] = {
     [SEG_BUG_DOUBT_KEEPS] = "seg-doubt-keeps",
     [SEG_BUG_ROW_FORGOTTEN] = "seg-row-forgotten",
     [SEG_BUG_START_ON] = "seg-start-on",
+    [SEG_BUG_PAUSE_KEPT] = "seg-pause-kept",
     [SEG_BUG_PUBLISH_APART] = "seg-publish-apart",
     [SEG_BUG_PUBLISH_UNSETTLED] = "seg-publish-unsettled",
     [SEG_BUG_PUBLISH_UNFENCED] = "seg-publish-unfenced",

@@ -229,6 +229,7 @@ static enum ll_status start(void *self, const struct bus_position *from, size_t 
                 if (world->txns[i].offsets[k].topic == from[n].topic && world->txns[i].offsets[k].partition == from[n].partition)
                     return ll_fail(err, LL_RETRY, "offsets are not settled");
     memset(client->position, -1, sizeof client->position);
+    memset(client->paused, 0, sizeof client->paused);
     for (size_t i = 0; i < count; i++)
         client->position[from[i].topic][from[i].partition] = world->logs[from[i].topic][from[i].partition].committed;
     client->flowing = true;

@@ -133,7 +133,7 @@ struct sim_client {
     struct accrue accrue;
     /* bus */
     bool told[SIM_PARTITIONS]; /* what it believes to own */
-    bool has_assignment, started[SIM_PARTITIONS];
+    bool has_assignment, started[SIM_PARTITIONS], paused[SIM_PARTITIONS];
     int64_t position[SIM_PARTITIONS];
     struct bus_position changed[SIM_PARTITIONS];
     size_t changed_count;
@@ -207,6 +207,7 @@ enum sim_bug {
     BUG_WALL_EXPIRY,     /* holding ends by the wall clock */
     BUG_IDLE_UNCHECKED,  /* idle partitions are not looked at */
     BUG_REDIS_UNGUARDED, /* Redis takes a batch wherever it stands */
+    BUG_PAUSE_KEPT,      /* a partition that was paused stays so when the bus is started anew */
     BUG_RELAY_APART,     /* the relay's progress is written outside its transaction */
     BUG_RELAY_FIRST,     /* ... is read before the producer is opened */
     BUG_RELAY_UNSETTLED, /* ... is read though a transaction with it is open */
@@ -234,6 +235,7 @@ struct sim_world {
     int owner[SIM_PARTITIONS]; /* client number; -1: nobody */
     int64_t now_ms;
     int64_t postgres_down_until, redis_down_until; /* steps */
+    int64_t outage_step_ms; /* how long a step takes while Postgres is down: some outages are long for a loop that makes few steps */
     int event_count;
     struct {
         int64_t at_step;

@@ -614,3 +614,24 @@ Test(kafka, a_paused_partition_waits_and_loses_nothing)
     cr_assert_eq(committed_of(PART), raw + 2);
     consumer.ops->close(consumer.self);
 }
+
+/* Whoever starts anew, after a doubt or a transaction that was aborted, has forgotten what he paused before. */
+Test(kafka, a_start_lets_flow_what_was_paused)
+{
+    int64_t raw = end_of(TOPIC_TRANSACTIONS, PART);
+    send_raw(3);
+    struct bus_consumer consumer = open_consumer(NULL);
+    start_at(&consumer, raw);
+    for (int round = 0; round < 3; round++) {
+        expect_raw(&consumer, raw, "raw-0");
+        cr_assert_eq(consumer.ops->pause(consumer.self, TOPIC_TRANSACTIONS, PART, true, &err), LL_OK, "%s", err.text);
+        struct bus_record record;
+        for (int at = 0; at < 10 * round; at++)
+            cr_assert_eq(consumer.ops->poll(consumer.self, 20, &record, &err), BUS_NONE);
+        struct bus_position from = {.topic = TOPIC_TRANSACTIONS, .partition = PART, .offset = raw};
+        cr_assert_eq(consumer.ops->start(consumer.self, &from, 1, &err), LL_OK, "%s", err.text);
+    }
+    for (int at = 0; at < 3; at++)
+        expect_raw(&consumer, raw + at, (const char *[]){"raw-0", "raw-1", "raw-2"}[at]);
+    consumer.ops->close(consumer.self);
+}

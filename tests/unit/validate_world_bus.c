@@ -142,7 +142,7 @@ static enum ll_status world_start_at(void *self, const struct bus_position *from
     (void)err;
     for (int topic = 0; topic < TOPIC_COUNT; topic++)
         for (int32_t partition = 0; partition < WORLD_PARTITIONS; partition++)
-            world->logs[topic][partition].position = -1;
+            world->logs[topic][partition].position = -1, world->logs[topic][partition].paused = false;
     for (size_t i = 0; i < count; i++) {
         struct world_log *log = &world->logs[from[i].topic][from[i].partition];
         cr_assert_eq(from[i].offset, BUS_COMMITTED);
