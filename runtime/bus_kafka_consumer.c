@@ -241,6 +241,18 @@ static void resume_all(struct consumer *consumer)
     consumer->paused = rd_kafka_topic_partition_list_new(0);
 }
 
+/* Returns when what flowed before has been told to stop, not only when librdkafka has noted that it should: until then position()
+ * tells where the *old* assignment stood, and a second assignment stops partitions that are stopping already, which ends
+ * the process (assertion rktp_started; librdkafka issue 5573). The question is answered by the same thread, in its turn. */
+static rd_kafka_resp_err_t assign(struct consumer *consumer, const rd_kafka_topic_partition_list_t *list)
+{
+    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->client.rk, list);
+    rd_kafka_topic_partition_list_t *subscribed = NULL;
+    if (rd_kafka_subscription(consumer->client.rk, &subscribed) == RD_KAFKA_RESP_ERR_NO_ERROR)
+        rd_kafka_topic_partition_list_destroy(subscribed);
+    return code;
+}
+
 static enum ll_status consumer_start(void *self, const struct bus_position *from, size_t count,
                                      struct ll_err *err)
 {
@@ -252,7 +264,7 @@ static enum ll_status consumer_start(void *self, const struct bus_position *from
     enum ll_status status = find_committed(consumer, list, err);
     if (status == LL_OK) {
         resume_all(consumer);
-        rd_kafka_resp_err_t code = rd_kafka_assign(consumer->client.rk, list);
+        rd_kafka_resp_err_t code = assign(consumer, list);
         if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
             status = kafka_fail(&consumer->client, err, code, "assign");
         else
@@ -270,7 +282,7 @@ static enum ll_status consumer_stop(void *self, struct ll_err *err)
     consumer->phase = PHASE_QUIET;
     consumer->is_news = false;
     resume_all(consumer);
-    rd_kafka_resp_err_t code = rd_kafka_assign(consumer->client.rk, NULL);
+    rd_kafka_resp_err_t code = assign(consumer, NULL);
     if (code == RD_KAFKA_RESP_ERR__FATAL) /* fenced: nothing is ours any more, and poll says so */
         return LL_OK;
     return code == RD_KAFKA_RESP_ERR_NO_ERROR ? LL_OK : kafka_fail(&consumer->client, err, code, "unassign");

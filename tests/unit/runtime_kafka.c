@@ -615,6 +615,33 @@ Test(kafka, a_paused_partition_waits_and_loses_nothing)
     consumer.ops->close(consumer.self);
 }
 
+/* A doubt may follow the one before at once, and a revoke a start. */
+Test(kafka, starts_in_quick_succession_begin_where_they_say)
+{
+    int64_t raw = end_of(TOPIC_TRANSACTIONS, PART);
+    send_raw(3);
+    struct bus_consumer consumer = open_consumer(NULL);
+    start_at(&consumer, raw);
+    expect_raw(&consumer, raw, "raw-0");
+    expect_raw(&consumer, raw + 1, "raw-1");
+    for (int round = 0; round < 300; round++) {
+        struct bus_record record;
+        struct bus_position from = {.topic = TOPIC_TRANSACTIONS, .partition = PART, .offset = raw};
+        cr_assert_eq(consumer.ops->start(consumer.self, &from, 1, &err), LL_OK, "%s", err.text);
+        cr_assert_eq(consumer.ops->position(consumer.self, TOPIC_TRANSACTIONS, PART), -1, "round %d: where it stood before",
+                     round);
+        if (round % 3 == 0 && consumer.ops->poll(consumer.self, 0, &record, &err) == BUS_RECORD)
+            consumer.ops->release(consumer.self, &record);
+        if (round % 10 == 0) {
+            cr_assert_eq(consumer.ops->start(consumer.self, &from, 1, &err), LL_OK, "%s", err.text);
+            expect_raw(&consumer, raw, "raw-0");
+            expect_raw(&consumer, raw + 1, "raw-1");
+        }
+    }
+    cr_assert_eq(consumer.ops->stop(consumer.self, &err), LL_OK, "%s", err.text);
+    consumer.ops->close(consumer.self);
+}
+
 /* Whoever starts anew, after a doubt or a transaction that was aborted, has forgotten what he paused before. */
 Test(kafka, a_start_lets_flow_what_was_paused)
 {
