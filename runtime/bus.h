@@ -58,7 +58,7 @@ struct bus_consumer_ops {
     void (*release)(void *self, struct bus_record *record);
     /* The record's headers, at most BUS_HEADERS_MAX, views valid until release. Returns how many. */
     size_t (*headers)(void *self, const struct bus_record *record, struct bus_header ret[BUS_HEADERS_MAX]);
-    /* Where the consumer stands: behind the last record polled, past transaction markers. -1: nothing polled yet. */
+    /* Where the consumer stands: behind the last record polled, past transaction markers. -1: nothing polled since start(). */
     int64_t (*position)(void *self, enum topic topic, int32_t partition);
     enum ll_status (*watermarks)(void *self, enum topic topic, int32_t partition, int64_t *ret_low, int64_t *ret_high,
                                  struct ll_err *err);

@@ -123,7 +123,8 @@ struct ledger_ops {
     enum store_reply (*accounts)(void *self, const struct ledger_mark *mark, ledger_balance_fn *each, void *arg,
                                  struct ll_err *err);
     /* Every posting of the partition whose identity_hash is among identities or sales, or whose sale_hash is among sales:
-     * ascending by (offset, seq), so that a sale comes before its returns. The same row may come again right behind. */
+     * ascending by (offset, seq), so that a sale comes before its returns. The same row may come again right behind. All are
+     * given, or, with any reply but STORE_OK, none: a sale that is known without its returns would be believed. */
     enum store_reply (*find)(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
                              const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg,
                              struct ll_err *err);

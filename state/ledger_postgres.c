@@ -130,6 +130,7 @@ static void close_store(void *self)
     for (size_t i = 0; i < LEDGER_LANES; i++)
         ledger_lane_done(&store->lanes[i]);
     row_buffer_done(&store->sql);
+    row_buffer_done(&store->found);
     free(store);
 }
 

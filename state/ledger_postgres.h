@@ -56,6 +56,7 @@ struct ledger_postgres {
     struct ledger_part *parts; /* of the flush under way; NULL: none */
     size_t part_count;
     struct row_buffer sql; /* of reads */
+    struct row_buffer found; /* postings of one lookup: given only when all are there */
 };
 
 int64_t ledger_now_ms(void);

@@ -190,20 +190,31 @@ enum store_reply ledger_accounts(void *self, const struct ledger_mark *mark, led
 }
 
 struct posting_reader {
-    ledger_posting_fn *each;
-    void *arg;
+    struct row_buffer *rows;
     struct posting_line lines[POSTING_LINES_MAX];
     struct posting_rule rules[POSTING_RULES_MAX];
 };
 
-static bool read_posting(void *arg, const char *bytes, size_t size)
+static bool keep_posting(void *arg, const char *bytes, size_t size)
 {
     struct posting_reader *reader = arg;
     struct posting posting;
     if (posting_read(bytes, size, reader->lines, reader->rules, &posting) != size)
         return false;
-    reader->each(reader->arg, &posting);
+    memcpy(row_reserve(reader->rows, size), bytes, size);
+    reader->rows->size += size;
     return true;
+}
+
+static void give_postings(struct posting_reader *reader, ledger_posting_fn *each, void *arg)
+{
+    for (size_t at = 0; at < reader->rows->size;) {
+        struct posting posting;
+        size_t size = posting_read(reader->rows->data + at, reader->rows->size - at, reader->lines, reader->rules, &posting);
+        assert(size > 0); /* read before */
+        each(arg, &posting);
+        at += size;
+    }
 }
 
 /* One look into one index per hash, whatever the statistics say (there are none before the first ANALYZE, and
@@ -246,12 +257,16 @@ enum store_reply ledger_find(void *self, const struct ledger_view *view, const i
     struct posting_reader *reader = malloc(sizeof *reader);
     if (reader == NULL)
         abort();
-    reader->each = each;
-    reader->arg = arg;
-    reply = postgres_link_copy(&store->reads, sql->data, ledger_patience_ms(store), doing, read_posting,
+    reader->rows = &store->found;
+    row_buffer_clear(reader->rows);
+    reply = postgres_link_copy(&store->reads, sql->data, ledger_patience_ms(store), doing, keep_posting,
                                reader, err);
+    if (reply == STORE_OK)
+        reply = snapshot_close(store, doing, err);
+    if (reply == STORE_OK)
+        give_postings(reader, each, arg);
     free(reader);
-    return reply == STORE_OK ? snapshot_close(store, doing, err) : reply;
+    return reply;
 }
 
 static enum store_reply balances_slice(struct ledger_postgres *store, int32_t partition,

@@ -12,6 +12,7 @@ const char *const sim_bug_names[BUGS] = {
     [BUG_WATERMARK_APART] = "watermark-apart",
     [BUG_EPOCH_UNCHECKED] = "epoch-unchecked",
     [BUG_MISS_FINAL] = "miss-final",
+    [BUG_FIND_CUT] = "find-cut",
     [BUG_ZERO_ROWS] = "zero-rows",
     [BUG_WALL_EXPIRY] = "wall-expiry",
     [BUG_IDLE_UNCHECKED] = "idle-unchecked",

@@ -203,6 +203,7 @@ enum sim_bug {
     BUG_WATERMARK_APART, /* the watermark is written outside the flush transaction */
     BUG_EPOCH_UNCHECKED, /* the flush does not compare the epoch */
     BUG_MISS_FINAL,      /* a miss in the table of identities is believed */
+    BUG_FIND_CUT,        /* a lookup that breaks off gives what it had read */
     BUG_ZERO_ROWS,       /* an event of 0 points leaves no row */
     BUG_WALL_EXPIRY,     /* holding ends by the wall clock */
     BUG_IDLE_UNCHECKED,  /* idle partitions are not looked at */

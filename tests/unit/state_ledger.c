@@ -346,6 +346,29 @@ Test(ledger, postings_are_found_by_identity_and_by_sale)
     kit_close(&ledger);
 }
 
+/* Of half an answer a sale would be remembered without the return that a later row tells of. */
+Test(ledger, an_answer_that_breaks_off_gives_no_posting_at_all)
+{
+    struct config config = kit_config();
+    struct ledger ledger = kit_open(&config);
+    struct ledger_claim claim = kit_claim(&ledger, 0, 1000);
+    struct row_buffer rows = { 0 };
+    for (int64_t offset = 0; offset < 3; offset++)
+        kit_posting(&rows, &config, 0, offset, 100 + offset, "C1");
+    struct ledger_part part = kit_part(0, &claim, 3, &rows);
+    struct ll_err err = { "" };
+    cr_assert_eq(kit_flush(&ledger, &part, 1, &err), STORE_OK, "%s", err.text);
+    kit_execute(&config, "alter table loyalty.postings_%d_0 disable trigger all", config.program.run);
+    kit_execute(&config, "update loyalty.postings_%d_0 set lines = 'broken' where \"offset\" = 2", config.program.run);
+    const int64_t ids[] = { 100, 101, 102 };
+    struct found found = { 0 };
+    cr_assert_eq(ledger.ops->find(ledger.self, &(struct ledger_view){ .epoch = -1 }, ids, 3, NULL, 0, on_posting, &found, &err),
+                 STORE_BROKEN, "%s", err.text);
+    cr_assert_eq(found.count, 0);
+    row_buffer_done(&rows);
+    kit_close(&ledger);
+}
+
 static void on_balance(void *arg, struct text customer_id, int64_t points)
 {
     struct found *found = arg;
