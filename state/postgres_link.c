@@ -52,6 +52,8 @@ static enum store_reply reply_of(const struct config *config, const char *state,
         snprintf(hint, hint_size, "; make room on the server's disk, it goes on by itself");
     if (strcmp(state, "55P03") == 0)
         snprintf(hint, hint_size, "; another program's session holds the row: look at pg_stat_activity");
+    if (strcmp(state, "LM001") == 0) /* ours: progress is not where it was believed to be */
+        return STORE_NOT_MINE;
     if (class_is(state, "08") || class_is(state, "40") || class_is(state, "53") || class_is(state, "57") ||
         class_is(state, "58") || strcmp(state, "55P03") == 0 || strcmp(state, "25P03") == 0)
         return STORE_DOWN;

@@ -52,6 +52,8 @@ static void doubt(struct notify *notify, const struct ll_err *err)
 
 static void all_is_well(struct notify *notify)
 {
+    if (notify->is_down)
+        return; /* poll has the last word on Kafka */
     bool was_waiting = notify->backoff_ms > 0 || notify->said_ms > 0;
     notify->backoff_ms = notify->said_ms = 0;
     if (notify->process == NULL)
@@ -271,8 +273,12 @@ static enum ll_status poll_group(struct notify *notify, int timeout_ms, struct l
 {
     for (;;) {
         struct bus_record record;
-        notify->is_down = false;
-        switch (notify->consumer.ops->poll(notify->consumer.self, timeout_ms, &record, err)) {
+        enum bus_event event = notify->consumer.ops->poll(notify->consumer.self, timeout_ms, &record, err);
+        bool was_down = notify->is_down;
+        notify->is_down = event == BUS_DOWN;
+        if (was_down && !notify->is_down && notify->is_reading)
+            all_is_well(notify);
+        switch (event) {
         case BUS_RECORD:
             on_record(notify, &record);
             notify->consumer.ops->release(notify->consumer.self, &record);
@@ -284,7 +290,6 @@ static enum ll_status poll_group(struct notify *notify, int timeout_ms, struct l
         case BUS_REVOKED:
             return on_revoked(notify, err);
         case BUS_DOWN:
-            notify->is_down = true;
             waits(notify, err);
             return LL_OK;
         case BUS_BROKEN:
@@ -360,8 +365,9 @@ static enum ll_status work(struct notify *notify, struct ll_err *err)
         return LL_OK;
     if (!notify->is_reading)
         return start_reading(notify, err);
-    if (batch_is_due(notify))
-        return commit(notify, err);
+    enum ll_status status = batch_is_due(notify) ? commit(notify, err) : LL_OK;
+    if (status != LL_OK)
+        return status;
     note_positions(notify);
     return steady_ms(notify) >= notify->send_at_ms ? send_due(notify, err) : LL_OK;
 }

@@ -260,7 +260,7 @@ static enum ll_status work(struct segment *segment, const char **ret_doing, stru
         status = segment_publish(segment, err);
     if (status == LL_OK && !has_news(segment))
         segment_ranks_idle(segment);
-    if (status == LL_OK)
+    if (status == LL_OK && !segment->is_down)
         all_is_well(segment);
     return status;
 }

@@ -9,7 +9,7 @@ from confluent_kafka import Producer
 from ledger_topic import _Bytes, _read, _schema
 from stack import Stack
 
-IDS = {"transaction": 1001, "customer": 1004}
+IDS = {"transaction": 1001, "customer": 1004, "product": 1005, "store": 1006}
 _SCHEMAS = {name: _schema(name) for name in IDS}
 
 

@@ -139,7 +139,7 @@ def all_is_there(stack, load) -> None:
 
 
 # Who waits for what. accrue goes on without Redis, so that it does not stand still; its balances come back with Redis.
-WHO = {"kafka": ("validate", "accrue", "relay"), "postgres": ("accrue", "relay"), "redis": ("accrue",)}
+WHO = {"kafka": ("validate", "accrue", "relay", "segment", "notify"), "postgres": ("accrue", "relay"), "redis": ("accrue",)}
 
 
 def said(stack, name: str, away) -> None:

@@ -158,11 +158,10 @@ static bool is_at_rest(struct world *w, const struct world_client *other)
     return false;
 }
 
-/* It may stop by itself where another has taken its place, or what it had given up on was done. */
+/* It may stop by itself where another has taken its place. */
 static void stopped(struct world *w, struct world_client *client, const struct ll_err *err)
 {
-    bool is_taken = w->was_disturbed && strstr(err->text, "mail.progress") != NULL;
-    if (!client->is_dead && !client->is_fenced && !is_taken)
+    if (!client->is_dead && !client->is_fenced)
         seed_bad(&w->seed, "notify stops: %s", err->text);
     world_die(client);
     seed_say(&w->seed, "== %s ends: %s", client->notify.outbox.instance, err->text);
@@ -198,7 +197,6 @@ static void send_to_sleep(struct world *w, struct world_client *client)
     client->is_out = true;
     client->told = false;
     client->asleep_to_ms = w->now_ms + seed_random(&w->seed, seed_random(&w->seed, 2) == 0 ? 5000 : 1000000);
-    w->was_disturbed = true;
     world_doubt(client);
 }
 

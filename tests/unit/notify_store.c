@@ -212,7 +212,6 @@ static void do_late(struct world *w)
     seed_say(&w->seed, "   late %s: %s", w->late_function, status == LL_OK ? answer : err.text);
     if (status == LL_OK)
         saw(w, w->late_function, w->late_json, answer, true);
-    w->was_disturbed = true;
     free(answer);
     free(w->late_json);
     w->late_json = NULL;

@@ -86,7 +86,6 @@ struct world {
     struct world_client *runs; /* whose calls come in now */
     int kills, doubtful_kills;
     int64_t lost, customers_taken; /* lost: letters that mail.recover found in doubt */
-    bool was_disturbed;            /* a process may find that another took its inputs on */
     bool unsubscribed[WORLD_CUSTOMERS][2];
     char suppressed[32][64];
     size_t suppressed_count;
