@@ -374,6 +374,8 @@ static enum ll_status consumer_pause(void *self, enum topic topic, int32_t parti
 {
     struct consumer *consumer = self;
     struct bus_position wanted = {.topic = topic, .partition = partition};
+    if (!paused && rd_kafka_topic_partition_list_find(consumer->paused, topic_name(topic), partition) == NULL)
+        return LL_OK; /* librdkafka 2.0.2 fetches anew from where the partition was started or paused last */
     rd_kafka_topic_partition_list_t *list = kafka_list_new(&wanted, 1);
     rd_kafka_resp_err_t code = paused ? rd_kafka_pause_partitions(consumer->client.rk, list)
                                       : rd_kafka_resume_partitions(consumer->client.rk, list);

@@ -157,40 +157,65 @@ static int poll_wait_ms(const struct accrue *accrue)
         return 1;
     if (accrue->hot_count > 0)
         return 0;
-    return accrue->restart ? 0 : 10;
+    bool claims_now = accrue->restart && accrue->flush_state == FLUSH_NONE && steady_ms(accrue) >= accrue->claim_at_ms;
+    return claims_now ? 0 : 10;
+}
+
+static enum ll_status on_event(struct accrue *accrue, enum bus_event event, struct ll_err *err)
+{
+    switch (event) {
+    case BUS_ASSIGNED:
+        return assigned(accrue, err);
+    case BUS_REVOKED:
+        return revoked(accrue, err);
+    case BUS_DOWN:
+        claim_waits(accrue, "kafka_down", err);
+        return LL_OK;
+    case BUS_BROKEN:
+        return LL_FATAL;
+    case BUS_NONE:
+    case BUS_RECORD:
+        break;
+    }
+    return LL_OK;
+}
+
+/* The group must hear of us though the batch is full. */
+static enum ll_status poll_paused(struct accrue *accrue, struct ll_err *err)
+{
+    struct bus_record record;
+    enum bus_event event = accrue->bus.ops->poll(accrue->bus.self, 10, &record, err);
+    accrue->kafka_down = event == BUS_DOWN;
+    if (event != BUS_RECORD)
+        return on_event(accrue, event, err);
+    struct owned *owned = owned_of(accrue, record.partition);
+    accrue->bus.ops->release(accrue->bus.self, &record);
+    if (owned != NULL)
+        claim_doubt(accrue, owned, "a record came though its partition is paused");
+    return LL_OK;
+}
+
+static size_t batch_most(const struct accrue *accrue)
+{
+    int64_t all = accrue->config->accrue.batch_events, most = isolate_most(accrue->isolate);
+    return (size_t)(most < all ? most : all);
 }
 
 static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
 {
     int64_t until_ms = steady_ms(accrue) + accrue->config->accrue.batch_ms;
-    int64_t all = accrue->config->accrue.batch_events, most = isolate_most(accrue->isolate);
     accrue->behind = false;
     int wait_ms = poll_wait_ms(accrue);
-    while (accrue->batch_count < (size_t)(most < all ? most : all)) {
+    while (accrue->batch_count < batch_most(accrue)) {
         struct bus_record record;
         enum bus_event event = accrue->bus.ops->poll(accrue->bus.self, wait_ms, &record, err);
         accrue->kafka_down = event == BUS_DOWN;
-        switch (event) {
-        case BUS_RECORD:
-            batch_take(accrue, &record);
-            wait_ms = 0;
-            if ((accrue->batch_count & 255) == 0 && steady_ms(accrue) >= until_ms) {
-                accrue->behind = true;
-                return LL_OK;
-            }
+        if (event != BUS_RECORD)
+            return on_event(accrue, event, err);
+        batch_take(accrue, &record);
+        wait_ms = 0;
+        if ((accrue->batch_count & 255) == 0 && steady_ms(accrue) >= until_ms)
             break;
-        case BUS_NONE:
-            return LL_OK;
-        case BUS_ASSIGNED:
-            return assigned(accrue, err);
-        case BUS_REVOKED:
-            return revoked(accrue, err);
-        case BUS_DOWN:
-            claim_waits(accrue, "kafka_down", err);
-            return LL_OK;
-        case BUS_BROKEN:
-            return LL_FATAL;
-        }
     }
     accrue->behind = true;
     return LL_OK;
@@ -539,7 +564,9 @@ static enum ll_status take(struct accrue *accrue, struct ll_err *err)
     enum ll_status status = set_paused(accrue, pause, err);
     if (status != LL_OK)
         return status;
-    return waits && !pause ? LL_OK : batch_poll(accrue, err);
+    if (waits && !pause)
+        return LL_OK;
+    return accrue->batch_count < batch_most(accrue) ? batch_poll(accrue, err) : poll_paused(accrue, err);
 }
 
 enum ll_status accrue_step(struct accrue *accrue, struct ll_err *err)

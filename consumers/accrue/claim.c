@@ -197,9 +197,15 @@ enum ll_status claim_some(struct accrue *accrue, struct ll_err *err)
         return LL_OK; /* what is ready waits with the rest: nothing flows until the bus is started */
     accrue->backoff_ms = 0;
     enum ll_status status = start_bus(accrue, err);
+    if (status == LL_RETRY) { /* a batch was dropped: nothing may be taken before the start */
+        accrue->restart = true;
+        accrue->claim_at_ms = steady_ms(accrue) + BACKOFF_FIRST_MS;
+        claim_waits(accrue, "start_waits", err);
+        return LL_OK;
+    }
     if (status == LL_OK && accrue->process != NULL)
         process_ready(accrue->process, true);
-    return status == LL_RETRY ? LL_OK : status;
+    return status;
 }
 
 /* ---- Redis rebuilt ---- */

@@ -283,26 +283,28 @@ enum ll_status part_refused_too_much(struct validate *v, struct part *part, stru
              "topic=%s partition=%d refused=%u of=%u next=\"lens dlq stats, then lens resume %s/%d\"",
              topic_name(part->topic), part->partition, part->breaker.heard.refused, part->breaker.heard.seen,
              topic_name(part->topic), part->partition);
+    /* What it holds back is no suspect any more: the others would go through theirs step by step until an operator comes. */
+    isolate_drop(v->needs.isolate, part->topic, part->partition);
     return pause_as_due(v, part, err);
 }
 
 enum ll_status parts_resume(struct validate *v, enum topic topic, int32_t partition, int64_t time_ms,
                             struct ll_err *err)
 {
-    for (struct part *part = part_next(v, NULL); part != NULL; part = part_next(v, part)) {
-        /* A command that is older than the pause was meant for an earlier one. */
-        if (!is_raw(part->topic) || !part->breaker.open || time_ms < part->opened_ms ||
-            (topic != TOPIC_COUNT && topic != part->topic) ||
-            (partition >= 0 && partition != part->partition))
-            continue;
-        breaker_waive(&part->breaker);
-        log_line(LOG_INFO, "partition_resumed", "topic=%s partition=%d", topic_name(part->topic),
-                 part->partition);
-        enum ll_status status = pause_as_due(v, part, err);
-        if (status != LL_OK)
-            return status;
-    }
-    return LL_OK;
+    /* Of others' partitions, too: one that was ours when it was paused may come back. */
+    enum ll_status status = LL_OK;
+    for (size_t i = 0; i < VALIDATE_TOPIC_COUNT; i++)
+        for (int32_t p = 0; p < v->needs.topics->facts[VALIDATE_TOPICS[i]].partitions && status == LL_OK; p++) {
+            struct part *part = &v->parts[VALIDATE_TOPICS[i]][p];
+            /* A command that is older than the pause was meant for an earlier one. */
+            if (!is_raw(part->topic) || !part->breaker.open || time_ms < part->opened_ms ||
+                (topic != TOPIC_COUNT && topic != part->topic) || (partition >= 0 && partition != part->partition))
+                continue;
+            breaker_waive(&part->breaker);
+            log_line(LOG_INFO, "partition_resumed", "topic=%s partition=%d", topic_name(part->topic), part->partition);
+            status = pause_as_due(v, part, err);
+        }
+    return status;
 }
 
 size_t parts_waiting(struct validate *v)

@@ -279,7 +279,7 @@ static enum ll_status take_batch(struct validate *v, struct ll_err *err)
                 return LL_OK;
             timeout_ms = left_ms < timeout_ms ? (int)left_ms : timeout_ms;
         }
-        if (event == BUS_NONE)
+        if (event == BUS_NONE || event == BUS_DOWN)
             event = v->needs.consumer.ops->poll(v->needs.consumer.self, timeout_ms, &record, err);
         switch (event) {
         case BUS_RECORD:

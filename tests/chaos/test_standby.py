@@ -12,7 +12,7 @@ from standby_kit import place, servers  # noqa: F401 - fixtures
 from test_kill import compare, credited
 from test_outages import SETTINGS, Load, all_is_there, pids, says, waits
 
-SALES, RATE = 7200, 300
+SALES, RATE = 9000, 300
 
 
 def address(switch) -> str:

@@ -143,13 +143,17 @@ WHO = {"kafka": ("validate", "accrue", "relay", "segment", "notify"), "postgres"
 
 
 def said(stack, name: str, away) -> None:
-    """Who needs several waits for one of them, and says which."""
+    """Who needs several waits for one of them, says which, and goes on saying it."""
     def ask():
         told = waits(stack)
         told = {process: [store for store in away if store in told[process]] for process in WHO[name]}
         return all(told.values()) and any(name in stores for stores in told.values())
 
     wait_for(f"`lens status` says that {' and '.join(WHO[name])} wait, and for {name}", ask, max(30.0, AWAY_S), 0.5)
+    for _ in range(10):
+        told = {process: text for process, text in waits(stack).items() if "does not answer on" not in text}  # asked for 1 s
+        assert all(any(store in told.get(process, store) for store in away) for process in WHO[name]), told
+        time.sleep(0.1)
 
 
 def test_each_store_away_under_load(home):
@@ -194,6 +198,13 @@ def test_each_store_away_under_load(home):
     memory.ending.set()
     memory.join()
     all_is_there(home, load)
+    take_away(home, "kafka")  # where nothing is to be done, who needs it still says so, and once
+    changes = {process: home.log(process).count("event=wait ") for process in PROCESSES}
+    said(home, "kafka", {"kafka"})
+    bring_back(home, "kafka")
+    wait_for("nobody waits any more", lambda: home.status()["ready"], 120, 0.5)
+    changes = {process: home.log(process).count("event=wait ") - before for process, before in changes.items()}
+    assert max(changes.values()) < 20, changes
     after = pids(home)
     print(f"away {({name: round(s, 1) for name, s in took.items()})} s; {load.sent} sales, {load.copies} twice; credits went on "
           f"{credited_after:.1f} s after the last came back; unflushed at most {unflushed:.0f}; MB before and at most: "

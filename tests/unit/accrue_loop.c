@@ -108,6 +108,40 @@ Test(accrue_loop, while_catching_up_a_customer_of_several_batches_is_told_once)
     end(accrue);
 }
 
+Test(accrue_loop, a_start_that_fails_is_tried_again)
+{
+    struct accrue *accrue = begin(BATCH);
+    world.start_retries = 3;
+    step_until_started(accrue);
+    for (int i = 0; i < 3; i++)
+        step(accrue);
+    cr_assert_eq(world.at[0], BATCH);
+    end(accrue);
+}
+
+/* Else the group takes it for dead after a minute (max.poll.interval.ms). */
+Test(accrue_loop, a_full_batch_that_waits_for_postgres_does_not_keep_from_polling)
+{
+    struct accrue *accrue = begin(10 * BATCH);
+    world.is_away = true;
+    step_until_started(accrue);
+    step(accrue);
+    cr_assert_eq(world.at[0], BATCH);
+    for (int64_t until_ms = world.now_ms + 6000; world.now_ms < until_ms;)
+        step(accrue);
+    cr_assert(world.paused[0]);
+    int64_t looks = world.looks;
+    for (int i = 0; i < 10; i++)
+        step(accrue);
+    cr_assert_eq(world.looks, looks + 10);
+    cr_assert_eq(world.at[0], BATCH);
+    world.is_away = false;
+    for (int i = 0; i < STEPS_MAX && world.at[0] < 10 * BATCH; i++)
+        step(accrue);
+    end(accrue);
+    cr_assert_eq(world.next[0], 2 * 10 * BATCH - 1);
+}
+
 Test(accrue_loop, live_every_batch_is_told_at_once)
 {
     enum { BURST = 40 };

@@ -18,6 +18,7 @@ static int64_t tell_ms(void *self)
 static enum bus_event poll_one(void *self, int timeout_ms, struct bus_record *ret, struct ll_err *err)
 {
     (void)self, (void)timeout_ms, (void)err;
+    world.looks++;
     if (!world.assigned) {
         world.assigned = true;
         return BUS_ASSIGNED;
@@ -28,7 +29,7 @@ static enum bus_event poll_one(void *self, int timeout_ms, struct bus_record *re
     }
     for (int tries = 0; world.started && tries < PARTITIONS; tries++) {
         int32_t p = world.turn = (world.turn + 1) % PARTITIONS;
-        if (world.at[p] == world.count[p])
+        if (world.at[p] == world.count[p] || world.paused[p])
             continue;
         int64_t number = world.at[p]++;
         *ret = (struct bus_record){ .topic = TOPIC_TRANSACTIONS_VALID,
@@ -56,7 +57,12 @@ static const struct bus_position *changed(void *self, size_t *ret_count, bool *r
 
 static enum ll_status start(void *self, const struct bus_position *from, size_t count, struct ll_err *err)
 {
-    (void)self, (void)err;
+    (void)self;
+    if (world.start_retries > 0) {
+        world.start_retries--;
+        return ll_fail(err, LL_RETRY, "no broker answers");
+    }
+    memset(world.paused, 0, sizeof world.paused);
     for (size_t i = 0; i < count; i++)
         world.at[from[i].partition] = (from[i].offset + 1) / 2;
     world.started = true;
@@ -104,7 +110,8 @@ static void commit(void *self, const struct bus_position *next, size_t count)
 static enum ll_status pause_one(void *self, enum topic topic, int32_t partition, bool paused,
                                 struct ll_err *err)
 {
-    (void)self, (void)topic, (void)partition, (void)paused, (void)err;
+    (void)self, (void)topic, (void)err;
+    world.paused[partition] = paused;
     return LL_OK;
 }
 
@@ -137,8 +144,19 @@ static enum store_reply load(void *self, const struct ledger_mark *mark, int64_t
                              bool *ret_accounts, struct ll_err *err)
 {
     (void)self, (void)mark, (void)identities_max, (void)accounts_max, (void)to, (void)err;
-    *ret_identities = *ret_accounts = true;
+    *ret_identities = !world.is_away;
+    *ret_accounts = true;
     return STORE_OK;
+}
+
+static enum store_reply find(void *self, const struct ledger_view *view, const int64_t *identities, size_t identity_count,
+                             const int64_t *sales, size_t sale_count, ledger_posting_fn *each, void *arg, struct ll_err *err)
+{
+    (void)self, (void)view, (void)identities, (void)identity_count, (void)sales, (void)sale_count, (void)each, (void)arg;
+    if (!world.is_away)
+        return STORE_OK;
+    ll_fail(err, LL_RETRY, "Postgres does not answer");
+    return STORE_DOWN;
 }
 
 static enum store_reply marks(void *self, struct ledger_mark *marks_of, size_t count, struct ll_err *err)
@@ -194,6 +212,7 @@ static void flush_abandon(void *self)
 
 static const struct ledger_ops ledger_ops = { .claim = claim,
                                               .load = load,
+                                              .find = find,
                                               .marks = marks,
                                               .flush_begin = flush_begin,
                                               .flush_poll = flush_poll,

@@ -24,6 +24,7 @@ struct world {
     struct ledger_part *parts;
     size_t part_count;
     int begins, polls;
+    bool is_away; /* not all identities are in memory, and nobody answers who knows the others */
     /* Redis */
     int64_t told[PARTITIONS]; /* sent, up to here */
     struct hot_batch *batches;
@@ -31,7 +32,9 @@ struct world {
     int applies;
     /* the client */
     int64_t now_ms, at[PARTITIONS], taken;
-    bool assigned, started;
+    bool assigned, started, paused[PARTITIONS];
+    int start_retries; /* so often a start fails */
+    int64_t looks; /* polls of the bus */
     int32_t turn;
 
     struct config config;

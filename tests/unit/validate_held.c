@@ -160,6 +160,30 @@ Test(validate_held, too_much_refused_pauses_the_partition_until_a_command)
     cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "all");
 }
 
+/* Of two processes the other one went on with it; then the partition came back. */
+Test(validate_held, a_command_is_also_for_who_has_lost_the_partition_meanwhile)
+{
+    for (int i = 0; i < 300; i++)
+        world_put_sale(&world, 0, "T", 'p', NULL);
+    world_start(&world);
+    world_settle(&world);
+    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
+    world.events[world.event_count++] = (struct world_event){BUS_REVOKED, false};
+    world_settle(&world);
+    struct event command = {.kind = EVENT_COMMAND,
+                            .command = {.process = TEXT("validate"),
+                                        .verb = TEXT("resume"),
+                                        .topic = TEXT("transactions"),
+                                        .partition = 0,
+                                        .time_ms = world.wall_ms}};
+    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    world_settle(&world);
+    world.events[world.event_count++] = (struct world_event){BUS_ASSIGNED, false};
+    world_settle(&world);
+    cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused);
+    cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 300);
+}
+
 Test(validate_held, sales_that_wait_for_a_reference_are_not_left_out_of_the_share)
 {
     world_start(&world);

@@ -480,6 +480,18 @@ Test(validate_loop, a_record_that_killed_the_process_is_refused_unread)
     cr_assert_not(isolate_is_condemned(world.isolate, TOPIC_TRANSACTIONS, 0, offset), "it is committed");
 }
 
+/* Until an operator comes nothing of it is decided: its suspects would slow all others down for so long. */
+Test(validate_loop, a_partition_that_is_paused_has_no_suspects)
+{
+    for (int i = 0; i < 300; i++)
+        world_put_sale(&world, 0, "T1", 'p', NULL);
+    die_of(0, 300, 1);
+    world_start(&world);
+    world_settle(&world);
+    cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
+    cr_assert_eq(isolate_most(world.isolate), INT64_MAX);
+}
+
 Test(validate_loop, suspects_are_taken_a_few_at_a_time)
 {
     for (int i = 0; i < 32; i++)
