@@ -147,7 +147,10 @@ static bool seen_record(void *arg, struct kafka_reader *reader, const struct bus
     struct line_part *first = arg;
     if (record->offset < first->end[record->partition])
         first->at[record->partition] = -1; /* a record, no marker */
-    return true;
+    for (int32_t p = 0; p < first->partitions; p++)
+        if (first->at[p] >= 0 && first->at[p] < first->end[p])
+            return true; /* it may be markers alone */
+    return false;
 }
 
 enum ll_status line_skip_markers(struct line_view *view, struct line_part *part, struct ll_err *err)

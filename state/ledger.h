@@ -131,7 +131,8 @@ struct ledger_ops {
     /* Balances of those customers that have an account in the partition. */
     enum store_reply (*balances)(void *self, const struct ledger_view *view, const struct text *customers, size_t count,
                                  ledger_balance_fn *each, void *arg, struct ll_err *err);
-    /* The document of a rule set; malloc'd, the caller frees. STORE_BROKEN: there is no such version. */
+    /* The document of a rule set; malloc'd, the caller frees. STORE_DOWN, too: there is no
+     * such version; where Postgres has fallen back to an older state, it must be published again. */
     enum store_reply (*rules)(void *self, int32_t version, char **ret_document, int64_t *ret_effective_from_ms,
                               struct ll_err *err);
     /* Starts the writing of all parts and returns at once: each part with its watermark is written whole or not at all. One flush

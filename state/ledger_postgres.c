@@ -65,11 +65,11 @@ static enum store_reply rules(void *self, int32_t version, char **ret_document,
     if (PQntuples(result) != 1) {
         PQclear(result);
         char name[CONFIG_TEXT_SIZE + 32];
-        ll_fail(err, LL_FATAL,
-                "%s: there is no rule set %d in loyalty.rules, but transactions.valid names it: is this the "
-                "right database?",
+        ll_fail(err, LL_RETRY,
+                "%s: there is no rule set %d in loyalty.rules, but transactions.valid names it: is this the right database? If it "
+                "has fallen back to an older state, `lens rules publish FILE` stores the set again",
                 postgres_link_name(&store->config, name, sizeof name), version);
-        return STORE_BROKEN;
+        return STORE_DOWN;
     }
     *ret_document = strdup(PQgetvalue(result, 0, 0));
     if (*ret_document == NULL)

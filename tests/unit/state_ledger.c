@@ -442,7 +442,8 @@ Test(ledger, rule_sets_are_read_and_never_changed)
     cr_assert_str_eq(document, "rules: ();");
     cr_assert_eq(from_ms, 1714521600250);
     free(document);
-    cr_assert_eq(ledger.ops->rules(ledger.self, version + 1000000, &document, &from_ms, &err), STORE_BROKEN);
+    cr_assert_eq(ledger.ops->rules(ledger.self, version + 1000000, &document, &from_ms, &err), STORE_DOWN);
+    cr_assert(strstr(err.text, "lens rules publish") != NULL, "%s", err.text);
     struct postgres *postgres = NULL;
     cr_assert_eq(postgres_open(&config, "lens-test", &postgres, &err), LL_OK);
     cr_assert_neq(postgres_query(postgres, "update loyalty.rules set document = ''", NULL, 0, NULL, &err),
