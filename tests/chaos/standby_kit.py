@@ -3,6 +3,7 @@ address does."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import pwd
@@ -32,18 +33,20 @@ timezone = 'UTC'
 """
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return taken.getsockname()[1]
+def hold_port() -> socket.socket:
+    """Bound, and nobody listens: as long as it is open nobody is given this port, and who asks for it by number may listen on it."""
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    held.bind(("127.0.0.1", 0))
+    return held
 
 
 class Server:
     """One server; Postgres refuses to run as root."""
 
     def __init__(self, place: pathlib.Path, name: str):
-        self.data, self.log, self.port, self.process = place / name, place / f"{name}.log", free_port(), None
-        self.place = place
+        self.data, self.log, self.held, self.process = place / name, place / f"{name}.log", hold_port(), None
+        self.place, self.port = place, self.held.getsockname()[1]
 
     def run(self, program: str, *args: str, **more):
         as_user = ["chpst", "-u", "postgres"] if os.geteuid() == 0 else []
@@ -108,7 +111,8 @@ class Switch(threading.Thread):
         with self.lock:
             self.target = server.port if server else 0
             for connection in self.open:
-                connection.shutdown(socket.SHUT_RDWR)
+                with contextlib.suppress(OSError):  # the other side was faster
+                    connection.shutdown(socket.SHUT_RDWR)
 
     def run(self):
         while True:
@@ -169,3 +173,4 @@ def servers(place):
         switch.end()
         for server in (standby, primary):
             server.stop(signal.SIGQUIT)
+            server.held.close()

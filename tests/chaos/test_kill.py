@@ -67,7 +67,7 @@ def test_one_is_killed_in_mid_run(home, tmp_path, name):
     home.up()
     producing = produce(home, tmp_path)
     try:
-        kill_in_mid_run(home, name, producing, SALES // 8)
+        kill_in_mid_run(home, name, producing, SALES // 16)
         finish(home, producing)
     finally:
         producing.kill()

@@ -231,7 +231,8 @@ class Notify:
 
     def __init__(self, stack: Stack, settings: str):
         self.stack, self.process = stack, None
-        self.log_path = stack.home / "notify.test.log"
+        self.log_path = stack.home / "log" / "notify.test" / "current"  # where the crash reports are looked for
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
         self.configure(settings)
 
     def configure(self, settings: str, *others: str) -> None:

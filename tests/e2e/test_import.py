@@ -40,7 +40,7 @@ class Topic:
         from confluent_kafka import Consumer
 
         settings = {"bootstrap.servers": stack.env()["KAFKA_BOOTSTRAP"], "group.id": "test", "enable.auto.commit": False,
-                    "enable.partition.eof": True}
+                    "enable.partition.eof": True, "reconnect.backoff.max.ms": 500}
         self._name = name
         self._consumer = Consumer({**settings, "isolation.level": "read_committed"})
         self._watcher = Consumer({**settings, "isolation.level": "read_uncommitted"})
@@ -62,7 +62,7 @@ class Topic:
         self._consumer.assign([TopicPartition(self._name, p, start) for p, start in self.starts.items()])
         records, at_end = [], set()
         while len(at_end) < len(self.starts):
-            message = self._consumer.poll(10)
+            message = self._consumer.poll(30)
             assert message is not None, f"{self._name} does not end"
             if message.error() is None:
                 records.append(message)

@@ -12,8 +12,8 @@ from stack import BIN, PROCESSES, SERVICES, Stack, wait_for
 
 
 def test_up_makes_a_stack_that_answers(stack):
-    status = stack.status()
-    assert status["ready"] and status["supervised"]
+    status = wait_for("all is ready", lambda: (lambda told: told if told["ready"] else None)(stack.status()), 30)
+    assert status["supervised"]
     for name in SERVICES + PROCESSES:
         service = status["services"][name]
         assert service["state"] == "ready", (name, service)
@@ -41,13 +41,15 @@ def test_env_is_shell(stack):
 def test_everything_listens_on_loopback_only(stack):
     env = stack.env()
     ports = {int(env["PGPORT"]), int(env["REDIS_PORT"]), int(env["KAFKA_BOOTSTRAP"].rsplit(":", 1)[1])}
-    listeners = set()
+    listeners, found = set(), set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         for line in pathlib.Path(table).read_text().splitlines()[1:]:
             address, step = line.split()[1], line.split()[3]
             host, port = address.rsplit(":", 1)
             if step == "0A" and int(port, 16) in ports:
                 listeners.add(host)
+                found.add(int(port, 16))
+    assert found == ports, "somebody listens on each"
     assert listeners <= {"0100007F", "0000000000000000FFFF00000100007F"}, listeners
 
 
@@ -66,6 +68,7 @@ def test_what_is_killed_comes_back(stack, name):
 
 
 def test_two_homes_live_side_by_side(stack, home):
+    before = {name: stack.service(name)["pid"] for name in SERVICES + PROCESSES}
     home.up("--no-processes")
     ours, theirs = stack.env(), home.env()
     assert not {ours["PGPORT"], ours["REDIS_PORT"], ours["KAFKA_BOOTSTRAP"]} & {
@@ -73,7 +76,8 @@ def test_two_homes_live_side_by_side(stack, home):
     home.query("create table only_there ()")
     assert stack.query("select to_regclass('only_there')") == [(None,)]
     home.lens("down")
-    assert stack.status()["ready"]
+    wait_for("ours is ready", lambda: stack.status()["ready"], 30)
+    assert {name: stack.service(name)["pid"] for name in SERVICES + PROCESSES} == before
 
 
 def test_down_keeps_data_and_ports_and_purge_leaves_nothing(home):
