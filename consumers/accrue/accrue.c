@@ -204,9 +204,10 @@ static size_t batch_most(const struct accrue *accrue)
 static enum ll_status batch_poll(struct accrue *accrue, struct ll_err *err)
 {
     int64_t until_ms = steady_ms(accrue) + accrue->config->accrue.batch_ms;
+    size_t most = batch_most(accrue);
     accrue->behind = false;
     int wait_ms = poll_wait_ms(accrue);
-    while (accrue->batch_count < batch_most(accrue)) {
+    while (accrue->batch_count < most) {
         struct bus_record record;
         enum bus_event event = accrue->bus.ops->poll(accrue->bus.self, wait_ms, &record, err);
         accrue->kafka_down = event == BUS_DOWN;
