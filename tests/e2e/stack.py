@@ -65,6 +65,16 @@ class Stack:
     def status(self) -> dict:
         return self.lens("status", check=False)
 
+    def ready(self) -> dict:
+        """What `lens status` says, which must be that all is ready, now. Only who was not heard within its second is asked again."""
+        for _ in range(10):
+            state = self.status()
+            late = [row for row in state["services"].values() if "does not answer on" in row["waits_for"]]
+            if not late:
+                break
+        assert state["ready"], {name: row for name, row in state["services"].items() if row["state"] != "ready"}
+        return state
+
     def service(self, name: str) -> dict:
         return self.status()["services"][name]
 

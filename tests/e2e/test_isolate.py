@@ -67,4 +67,4 @@ def test_each_is_refused_after_a_bounded_number_of_deaths(planted, tmp_path, wha
         assert points == [(SALES - 2, SALES - 2)], "10.00 is one point, everybody else's"
         assert stack.lens("verify")["ok"] is True
         assert stack.query("select read_count from loyalty.partitions order by 1 desc")
-        wait_for("accrue is ready", lambda: stack.service("accrue")["state"] == "ready", 30)
+        stack.ready()

@@ -226,18 +226,13 @@ def test_a_process_reads_its_own_topics_and_groups_alone(secure):
         assert refused in errors, (who, topic, group, errors)
 
 
-def ready_pid(stack, name: str):
-    state = stack.service(name)
-    return state["pid"] if state["state"] == "ready" else None
-
-
 def test_a_process_cannot_take_over_anothers_transactions(secure):
-    pid = wait_for("validate is ready", lambda: ready_pid(secure, "validate"), 30)
+    pid = secure.ready()["services"]["validate"]["pid"]
     producer = Producer(kafka_as(secure, "relay", **{"transactional.id": "lens-validate-1"}))
     with pytest.raises(KafkaException) as refused:
         producer.init_transactions(30)
     assert refused.value.args[0].name() == "TRANSACTIONAL_ID_AUTHORIZATION_FAILED"
-    assert wait_for("validate is ready", lambda: ready_pid(secure, "validate"), 30) == pid
+    assert secure.ready()["services"]["validate"]["pid"] == pid
 
 
 def test_redis_users_do_their_own_work_alone(secure):
@@ -406,13 +401,7 @@ def test_up_again_changes_nothing_and_keeps_the_home_secure(secure):
     secure.up()
     assert {name: secure.service(name)["pid"] for name in SERVICES + PROCESSES} == before
     assert secrets_of(secure) == secrets
-
-    def is_ready():
-        state = secure.status()
-        assert state["ready"], {name: row for name, row in state["services"].items() if row["state"] != "ready"}
-        return True
-
-    wait_for("all is ready", is_ready, 30, 0.5)
+    secure.ready()
 
 
 def test_a_home_that_was_begun_without_is_refused(home):

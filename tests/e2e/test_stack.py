@@ -12,7 +12,7 @@ from stack import BIN, PROCESSES, SERVICES, Stack, wait_for
 
 
 def test_up_makes_a_stack_that_answers(stack):
-    status = wait_for("all is ready", lambda: (lambda told: told if told["ready"] else None)(stack.status()), 30)
+    status = stack.ready()
     assert status["supervised"]
     for name in SERVICES + PROCESSES:
         service = status["services"][name]
@@ -76,7 +76,7 @@ def test_two_homes_live_side_by_side(stack, home):
     home.query("create table only_there ()")
     assert stack.query("select to_regclass('only_there')") == [(None,)]
     home.lens("down")
-    wait_for("ours is ready", lambda: stack.status()["ready"], 30)
+    stack.ready()
     assert {name: stack.service(name)["pid"] for name in SERVICES + PROCESSES} == before
 
 

@@ -174,6 +174,16 @@ static void start_at(struct bus_consumer *consumer, int64_t offset)
     cr_assert_eq(consumer->ops->start(consumer->self, from, count, &err), LL_OK, "%s", err.text);
 }
 
+/* A consumer that stands before three new records, raw-0 to raw-2. */
+static struct bus_consumer open_at_three(int64_t *ret_raw)
+{
+    *ret_raw = end_of(TOPIC_TRANSACTIONS, PART);
+    send_raw(3);
+    struct bus_consumer consumer = open_consumer(NULL);
+    start_at(&consumer, *ret_raw);
+    return consumer;
+}
+
 static void expect_raw(struct bus_consumer *consumer, int64_t offset, const char *value)
 {
     struct bus_record record;
@@ -462,7 +472,7 @@ Test(kafka, a_successor_of_an_open_transaction_need_not_wait_half_a_second)
 {
     struct bus_producer dead = open_producer(transactional_id), next = { 0 };
     int64_t end = end_of(TOPIC_TRANSACTIONS_VALID, PART), took_ms = INT64_MAX;
-    for (int tries = 0; tries < 30 && took_ms > 400; tries++) { /* a busy machine may be slow; it never takes less */
+    for (int tries = 0; tries < 5 && took_ms > 400; tries++) { /* a busy machine may be slow once */
         cr_assert_eq(dead.ops->begin(dead.self, &err), LL_OK, "%s", err.text);
         cr_assert_eq(send_text(&dead, TOPIC_TRANSACTIONS_VALID, PART, "never seen"), LL_OK, "%s", err.text);
         dead.ops->flush(dead.self, WAIT_MS, &err);
@@ -593,10 +603,8 @@ Test(kafka, an_offset_outside_the_log_breaks_the_consumer)
 
 Test(kafka, a_paused_partition_waits_and_loses_nothing)
 {
-    int64_t raw = end_of(TOPIC_TRANSACTIONS, PART);
-    send_raw(3);
-    struct bus_consumer consumer = open_consumer(NULL);
-    start_at(&consumer, raw);
+    int64_t raw;
+    struct bus_consumer consumer = open_at_three(&raw);
     expect_raw(&consumer, raw, "raw-0");
     cr_assert_eq(consumer.ops->pause(consumer.self, TOPIC_TRANSACTIONS, PART, true, &err), LL_OK, "%s",
                  err.text);
@@ -617,10 +625,8 @@ Test(kafka, a_paused_partition_waits_and_loses_nothing)
 
 Test(kafka, to_resume_what_is_not_paused_changes_nothing)
 {
-    int64_t raw = end_of(TOPIC_TRANSACTIONS, PART);
-    send_raw(3);
-    struct bus_consumer consumer = open_consumer(NULL);
-    start_at(&consumer, raw);
+    int64_t raw;
+    struct bus_consumer consumer = open_at_three(&raw);
     expect_raw(&consumer, raw, "raw-0");
     expect_raw(&consumer, raw + 1, "raw-1");
     cr_assert_eq(consumer.ops->pause(consumer.self, TOPIC_TRANSACTIONS, PART, false, &err), LL_OK, "%s", err.text);
@@ -631,10 +637,8 @@ Test(kafka, to_resume_what_is_not_paused_changes_nothing)
 /* A doubt may follow the one before at once, and a revoke a start. */
 Test(kafka, starts_in_quick_succession_begin_where_they_say)
 {
-    int64_t raw = end_of(TOPIC_TRANSACTIONS, PART);
-    send_raw(3);
-    struct bus_consumer consumer = open_consumer(NULL);
-    start_at(&consumer, raw);
+    int64_t raw;
+    struct bus_consumer consumer = open_at_three(&raw);
     expect_raw(&consumer, raw, "raw-0");
     expect_raw(&consumer, raw + 1, "raw-1");
     for (int round = 0; round < 300; round++) {
@@ -658,10 +662,8 @@ Test(kafka, starts_in_quick_succession_begin_where_they_say)
 /* Whoever starts anew, after a doubt or a transaction that was aborted, has forgotten what he paused before. */
 Test(kafka, a_start_lets_flow_what_was_paused)
 {
-    int64_t raw = end_of(TOPIC_TRANSACTIONS, PART);
-    send_raw(3);
-    struct bus_consumer consumer = open_consumer(NULL);
-    start_at(&consumer, raw);
+    int64_t raw;
+    struct bus_consumer consumer = open_at_three(&raw);
     for (int round = 0; round < 3; round++) {
         expect_raw(&consumer, raw, "raw-0");
         cr_assert_eq(consumer.ops->pause(consumer.self, TOPIC_TRANSACTIONS, PART, true, &err), LL_OK, "%s", err.text);

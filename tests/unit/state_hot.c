@@ -370,7 +370,7 @@ Test(hot, a_server_that_is_silent_is_down_in_time)
     command(&config, "CLIENT PAUSE 2500 ALL");
     int64_t before = ledger_now_ms();
     cr_assert_eq(apply(&hot, 0, 10, 0, 1, NULL, 0, &err), STORE_DOWN);
-    cr_assert(ledger_now_ms() - before < 2000);
+    cr_assert(ledger_now_ms() - before < 1500);
     cr_assert(strstr(err.text, "in time") != NULL, "%s", err.text);
     enum store_reply reply = STORE_DOWN;
     while (reply ==

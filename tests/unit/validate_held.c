@@ -12,6 +12,18 @@ static void open_world(void) { world_open(&world); }
 static void close_world(void) { world_close(&world); }
 TestSuite(validate_held, .init = open_world, .fini = close_world);
 
+/* lens resume, said at a time; partition -1: of all topics. */
+static void put_resume(int32_t partition, int64_t time_ms)
+{
+    struct event command = {.kind = EVENT_COMMAND,
+                            .command = {.process = TEXT("validate"),
+                                        .verb = TEXT("resume"),
+                                        .topic = partition < 0 ? TEXT("") : TEXT("transactions"),
+                                        .partition = partition,
+                                        .time_ms = time_ms}};
+    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+}
+
 Test(validate_held, a_sale_before_its_customer_waits_and_is_taken_with_its_own_time)
 {
     world_start(&world);
@@ -132,18 +144,11 @@ Test(validate_held, too_much_refused_pauses_the_partition_until_a_command)
     cr_assert_not(world.logs[TOPIC_TRANSACTIONS][1].paused, "the other goes on");
     cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 50);
     world_expect_decided_once(&world, 1);
-    struct event command = {.kind = EVENT_COMMAND,
-                            .command = {.process = TEXT("validate"),
-                                        .verb = TEXT("resume"),
-                                        .topic = TEXT("transactions"),
-                                        .partition = 0,
-                                        .time_ms = world.wall_ms - 100000}};
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    put_resume(0, world.wall_ms - 100000);
     world_settle(&world);
     cr_assert_eq(world_count(&world, TOPIC_DEAD_LETTER, 0), 50,
                  "a command from before the pause is not for it");
-    command.command.time_ms = world.wall_ms;
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    put_resume(0, world.wall_ms);
     world_settle(&world);
     world_expect_decided_once(&world, 0);
     for (int i = 0; i < 1000; i++)
@@ -152,10 +157,7 @@ Test(validate_held, too_much_refused_pauses_the_partition_until_a_command)
         world_put_sale(&world, 0, "bad", 'p', NULL);
     world_settle(&world);
     cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused, "what comes after good times is new trouble");
-    command.command.time_ms = world.wall_ms;
-    command.command.topic = TEXT("");
-    command.command.partition = -1;
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    put_resume(-1, world.wall_ms);
     world_settle(&world);
     cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "all");
 }
@@ -170,13 +172,7 @@ Test(validate_held, a_command_is_also_for_who_has_lost_the_partition_meanwhile)
     cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
     world.events[world.event_count++] = (struct world_event){BUS_REVOKED, false};
     world_settle(&world);
-    struct event command = {.kind = EVENT_COMMAND,
-                            .command = {.process = TEXT("validate"),
-                                        .verb = TEXT("resume"),
-                                        .topic = TEXT("transactions"),
-                                        .partition = 0,
-                                        .time_ms = world.wall_ms}};
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    put_resume(0, world.wall_ms);
     world_settle(&world);
     world.events[world.event_count++] = (struct world_event){BUS_ASSIGNED, false};
     world_settle(&world);
@@ -210,8 +206,6 @@ Test(validate_held, too_much_refused_after_a_wait_pauses_the_partition_too)
 
 Test(validate_held, go_on_is_meant_for_those_that_wait_too)
 {
-    struct event command = {.kind = EVENT_COMMAND,
-                            .command = {.process = TEXT("validate"), .verb = TEXT("resume"), .topic = TEXT(""), .partition = -1}};
     world_start(&world);
     world_settle(&world);
     for (int i = 0; i < 1000; i++)
@@ -220,8 +214,7 @@ Test(validate_held, go_on_is_meant_for_those_that_wait_too)
     cr_assert(world.logs[TOPIC_TRANSACTIONS][0].paused);
     for (int i = 0; i < 1500; i++) /* more than a window, all of the same trouble */
         world_put_sale(&world, 0, "T", 'c', "never");
-    command.command.time_ms = world.wall_ms;
-    world_put_event(&world, TOPIC_COMMANDS, 0, TEXT("validate"), &command);
+    put_resume(-1, world.wall_ms);
     world_step(&world, 1200);
     cr_assert_not(world.logs[TOPIC_TRANSACTIONS][0].paused, "said once, it is said for all of it");
     world_expect_decided_once(&world, 0);
